@@ -1,0 +1,3 @@
+"""localchat: published Mistral-family checkpoints become a private chat on this machine."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,123 @@
+"""`localchat run`: one answer on standard output, for people and for scripts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+from localchat.chat import Forgotten, TurnEvent, recommended, reply
+from localchat.conversation import Conversation
+from localchat.engine.events import Done, Piece, Reading
+from localchat.launch import launch, plan_now
+from localchat.library import Installed, remember_use
+from localchat.prompt.ledger import Ledger
+from localchat.settings import Settings
+from localchat.text import clean, is_interactive
+
+
+def answer(
+    model: Installed, settings: Settings, prompt: str, system: str | None, stops: Sequence[str],
+    changes: dict[str, Any], context: int | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Load the model, answer, and print the answer as it comes, or as one JSON object at the end."""
+    printer = _Collector(model.name) if as_json else _Printer()
+    conversation = Conversation()
+    system = system if system is not None else settings.system or model.receipt.system
+    if system:
+        conversation = conversation.say("system", system)
+    with launch(model, plan_now(model, settings, context), printer.loading) as engine:
+        sampling = recommended(engine, changes)
+        all_stops = (*model.receipt.stops, *stops)
+        with closing(reply(engine, conversation.ask(prompt), sampling, all_stops, Forgotten())) as events:
+            for event in events:
+                printer.show(event)
+    printer.finish()
+    if printer.done:
+        remember_use(model, printer.done.usage.tokens_per_second)
+
+
+class _Printer:
+    """Text as it comes on standard output; on a terminal, what is going on below it on standard error."""
+
+    def __init__(self) -> None:
+        self.done: Done | None = None
+        self._status = ""
+        self._last = "\n"
+
+    def loading(self, fraction: float) -> None:
+        self._show_status(f"loading {fraction:.0%}")
+
+    def show(self, event: TurnEvent) -> None:
+        match event:
+            case Reading(done, total) if done < total:
+                self._show_status(f"reading {done:,}/{total:,}")
+            case Piece(text):
+                self._show_status("")
+                print(clean(text), end="", flush=True)
+                self._last = text[-1:]
+            case Done():
+                self.done = event
+
+    def finish(self) -> None:
+        if self._last != "\n":
+            print(flush=True)
+        if self.done and is_interactive():
+            usage = self.done.usage
+            cut = " · cut at the length limit" if self.done.reason == "length" else ""
+            text = f"{usage.completion_tokens} tokens, {usage.tokens_per_second:.1f}/s"
+            print(f"\x1b[2m{text}, first after {usage.first_token_seconds:.1f} s{cut}\x1b[0m", file=sys.stderr)
+
+    def _show_status(self, status: str) -> None:
+        """One line that is written over; nothing where nobody watches."""
+        if status != self._status and is_interactive():
+            print(f"\r\x1b[K\x1b[2m{status}\x1b[0m", end="", file=sys.stderr, flush=True)
+        self._status = status
+
+
+class _Collector:
+    """The whole answer and its facts as one JSON object."""
+
+    def __init__(self, model: str) -> None:
+        self.done: Done | None = None
+        self._model, self._text = model, ""
+        self._ledger = Ledger(0, 0, 0)
+
+    def loading(self, fraction: float) -> None:
+        """Programs do not wait for words."""
+
+    def show(self, event: TurnEvent) -> None:
+        match event:
+            case Ledger():
+                self._ledger = event
+            case Piece(text):
+                self._text += text
+            case Done():
+                self.done = event
+
+    def finish(self) -> None:
+        from localchat.printing import print_json
+
+        if self.done is None:
+            return
+        usage = self.done.usage
+        print_json(
+            {
+                "text": self._text,
+                "finish_reason": self.done.reason,
+                "model": self._model,
+                "usage": {
+                    "prompt_tokens": usage.prompt_tokens,
+                    "cached_tokens": usage.cached_tokens,
+                    "completion_tokens": usage.completion_tokens,
+                },
+                "timings": {
+                    "first_token": usage.first_token_seconds,
+                    "prompt_tokens_per_second": usage.prompt_tokens_per_second,
+                    "tokens_per_second": usage.tokens_per_second,
+                },
+                "ledger": asdict(self._ledger),
+            }
+        )

@@ -1,0 +1,294 @@
+"""The command line: parses, calls one function, prints. Each command imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from localchat import __version__
+from localchat.errors import LocalchatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from localchat.library import Installed
+    from localchat.settings import Settings
+
+PROMPT_LIMIT_CHARACTERS = 16 << 20
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+class Commands(click.Group):
+    """Commands by name; any other first word is the model to open the app with."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            return "app", app, args
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="localchat")
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+@click.pass_context
+def localchat(ctx: click.Context, debug: bool) -> None:
+    """Chat with a language model on this machine, offline.
+
+    `localchat` alone opens the terminal app, `localchat MODEL` opens it with that model.
+    """
+    ctx.obj = debug
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(app)
+
+
+@localchat.command(hidden=True)
+@click.argument("model", required=False)
+@click.option("--context", type=click.IntRange(64), help="Tokens of context to load the model with.")
+def app(model: str | None, context: int | None = None) -> None:
+    """Open the terminal app."""
+    from localchat.tui.app import run_app
+
+    chosen = _model(model) if model else None
+    run_app(_settings(), chosen, context)
+
+
+@localchat.command()
+@click.argument("model")
+@click.argument("prompt", required=False)
+@click.option("--system", help="System message; an empty one leaves it to the model.")
+@click.option("--temperature", type=float, help="0 always takes the likeliest token.")
+@click.option("--top-k", type=int, help="Keep the k likeliest tokens.")
+@click.option("--top-p", type=float, help="Keep the likeliest tokens of this much probability together.")
+@click.option("--min-p", type=float, help="Keep tokens at least this likely relative to the likeliest.")
+@click.option("--repeat-penalty", type=float, help="Above 1: repeat less.")
+@click.option("--seed", type=int, help="The same seed gives the same answer.")
+@click.option("--max-tokens", type=int, help="Length limit of the answer.")
+@click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text; can be given often.")
+@click.option("--context", type=click.IntRange(64), help="Tokens of context to load the model with.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer and its facts as JSON.")
+def run(
+    model: str, prompt: str | None, system: str | None, stop: tuple[str, ...], context: int | None, as_json: bool,
+    **sampling: Any,
+) -> None:  # fmt: skip
+    """Answer one prompt, given as an argument, on standard input, or both."""
+    from localchat.answer import answer
+
+    answer(_model(model), _settings(), _prompt(prompt), system, stop, sampling, context, as_json)
+
+
+@localchat.command()
+@click.argument("source")
+@click.option(
+    "--quant", default="auto", metavar="TYPE", help="A type such as Q4_K_M; auto takes what suits this machine."
+)
+@click.option("--size", "size_text", metavar="BYTES", help="Largest size of the model, such as 4.2GiB.")
+@click.option("--context", type=click.IntRange(64), help="Tokens of context that must fit as well.")
+@click.option("--revision", help="Branch, tag or commit of a Hub repository.")
+@click.option("--name", help="Name to install the model under.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def pull(
+    source: str, quant: str, size_text: str | None, context: int | None, revision: str | None, name: str | None,
+    dry_run: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Install a model.
+
+    SOURCE is a catalog name, owner/repo, a page of the Hub, a checkpoint folder or a .gguf file.
+    """
+    from dataclasses import replace
+
+    from localchat.paths import model_name
+    from localchat.plan.plan import Wish
+    from localchat.printing import follow_pull, model_facts, plan_facts, print_json, say
+    from localchat.pull.install import pull as pulled
+    from localchat.pull.source import parse
+    from localchat.text import size
+
+    origin = parse(source, revision)
+    origin = replace(origin, name=model_name(name)) if name else origin
+    wish = Wish(
+        quant=None if quant.lower() == "auto" else quant.upper(),
+        context=context or 0, size_bytes=_size(size_text), threads=_settings().threads,
+    )  # fmt: skip
+    with closing(pulled(origin, wish)) as events:
+        chosen, model = follow_pull(events, dry_run)
+    if as_json and chosen and dry_run:
+        print_json(plan_facts(chosen.name, chosen.plan, 0, chosen.download_bytes, chosen.disk_bytes))
+    elif as_json and model:
+        print_json(model_facts(model))
+    elif model:
+        receipt = model.receipt
+        say(f"{model.name} is ready: {receipt.quant}, {size(receipt.file_bytes)}. Chat: localchat {model.name}")
+
+
+@localchat.command()
+@click.argument("source")
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--type", "quant", required=True, metavar="TYPE", help="A llama.cpp file type such as Q4_K_M, Q8_0 or F16."
+)
+@click.option("--revision", help="Branch, tag or commit of a Hub repository.")
+def convert(source: str, out: Path, quant: str, revision: str | None) -> None:
+    """Write a checkpoint as a model file, without installing it."""
+    from localchat.plan.hardware import usable_cores
+    from localchat.printing import meter, say
+    from localchat.pull.install import convert as converted
+    from localchat.pull.source import parse
+    from localchat.text import size
+
+    threads = _settings().threads or usable_cores()
+    with closing(converted(parse(source, revision), out, quant, threads)) as events, meter() as show:
+        for progress in events:
+            show(progress)
+    say(f"{out} is written: {size(out.stat().st_size)}.")
+
+
+@localchat.command()
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def models(as_json: bool) -> None:
+    """List the installed models."""
+    from localchat.library import installed
+    from localchat.printing import model_facts, print_json, print_table, say
+    from localchat.text import size
+
+    found = installed()
+    if as_json:
+        print_json([model_facts(model) for model in found])
+    elif not found:
+        say("No model is installed. See what there is: localchat catalog")
+    else:
+        rows = [
+            (
+                model.name, model.receipt.quant, size(model.receipt.file_bytes),
+                f"{model.tokens_per_second:.1f}" if model.tokens_per_second else "",
+                (model.last_used_at or "")[:10], model.receipt.source,
+            )
+            for model in found
+        ]  # fmt: skip
+        print_table(("Name", "Type", "Size", "Tokens/s", "Last used", "Source"), rows, right=(2, 3))
+
+
+@localchat.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def show(model: str, as_json: bool) -> None:
+    """Show an installed model, or a .gguf file, and how it came to be."""
+    from localchat.gguf_file import read_header
+    from localchat.library import find
+    from localchat.printing import file_facts, print_facts, print_json
+
+    path = Path(model)
+    known = None if path.suffix.lower() == ".gguf" and path.is_file() else find(model)
+    facts = file_facts(known.name if known else path.stem, read_header(known.path if known else path), known)
+    (print_json if as_json else print_facts)(facts)
+
+
+@localchat.command()
+@click.argument("model")
+def remove(model: str) -> None:
+    """Delete an installed model."""
+    from localchat.library import remove as removed
+    from localchat.printing import say
+    from localchat.text import size
+
+    say(f"{model} is removed: {size(removed(model))}.")
+
+
+@localchat.command()
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def catalog(as_json: bool) -> None:
+    """List published models that are known, and what of them suits this machine."""
+    from localchat.printing import offer_facts, print_json, print_offers
+    from localchat.pull.offers import offers
+
+    found = offers()
+    if as_json:
+        print_json([offer_facts(offer) for offer in found])
+    else:
+        print_offers(found)
+
+
+def _settings() -> Settings:
+    from localchat.settings import load
+
+    return load()
+
+
+def _model(name: str) -> Installed:
+    """The model to use; one that comes with the installation is installed when it is first asked for."""
+    from localchat.catalog import lookup
+    from localchat.library import find, installed
+    from localchat.pull.source import package_file
+
+    entry = lookup(name)
+    if entry is None or not package_file(entry) or entry.name in {model.name for model in installed()}:
+        return _found(find, entry.name if entry else name)
+    from localchat.plan.plan import Wish
+    from localchat.printing import follow_pull
+    from localchat.pull.install import pull as pulled
+    from localchat.pull.source import parse
+
+    with closing(pulled(parse(entry.name), Wish())) as events:
+        model = follow_pull(events, is_dry_run=False)[1]
+    assert model is not None, "a pull ends with a model or an error"
+    return model
+
+
+def _found(find: Callable[[str], Installed], name: str) -> Installed:
+    """The installed model; a word that is nearly a command gets a hint that says so."""
+    try:
+        return find(name)
+    except LocalchatError as error:
+        near = difflib.get_close_matches(name, localchat.commands, 1, 0.7)
+        if near:
+            raise LocalchatError(str(error), f"did you mean the command: localchat {near[0]}?") from error
+        raise
+
+
+def _prompt(given: str | None) -> str:
+    """The prompt's text: the argument, then what is piped in."""
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read(PROMPT_LIMIT_CHARACTERS)
+    text = "\n\n".join(part for part in (given, piped.strip("\n")) if part)
+    if not text.strip():
+        raise click.UsageError("give a prompt as an argument or on standard input")
+    return text
+
+
+def _size(text: str | None) -> int:
+    from localchat.text import parse_size
+
+    try:
+        return parse_size(text) if text else 0
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--size") from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return localchat.main(arguments, prog_name="localchat", standalone_mode=False) or DONE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except LocalchatError as error:
+        if "--debug" in arguments:
+            raise
+        from localchat.printing import print_error
+
+        print_error(error)
+        return FAILED
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone, which is theirs to decide; the shell would say so once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FAILED

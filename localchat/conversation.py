@@ -1,0 +1,33 @@
+"""What is said: the values that prompts, history and every face of the program share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+Ending = Literal["stop", "length", "stopped", "failed"]
+"""How a reply ended: by itself, at a limit, by its reader, or with the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One contribution to a conversation."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages in the order they were said; a system message, if there is one, comes first."""
+
+    messages: tuple[Message, ...] = ()
+
+    def say(self, role: Role, text: str) -> Conversation:
+        """This conversation with one more message."""
+        return Conversation((*self.messages, Message(role, text)))
+
+    def ask(self, text: str) -> Conversation:
+        """This conversation with a question of the user's at its end."""
+        return self.say("user", text)

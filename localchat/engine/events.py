@@ -1,0 +1,103 @@
+"""What an engine says while it works. Every face of the program is a reader of this one stream."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from localchat.sampling import Sampling
+
+Reason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The model is being read into memory."""
+
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Another reply is being written; this one's turn comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The prompt is being read: so many of its tokens are done."""
+
+    done_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of the reply's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a reply took. Seconds are those of the engine."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    """Tokens of the prompt that were still in the KV cache."""
+    completion_tokens: int
+    first_token_seconds: float
+    reading_seconds: float
+    writing_seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Rate of writing; 0 where too little was written to tell."""
+        return (self.completion_tokens - 1) / self.writing_seconds if self.completion_tokens > 1 else 0.0
+
+    @property
+    def prompt_tokens_per_second(self) -> float:
+        """Rate of reading what was not cached."""
+        return (self.prompt_tokens - self.cached_tokens) / self.reading_seconds if self.reading_seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The reply is complete: it ended by itself (`stop`) or reached a limit (`length`). Always the last event."""
+
+    reason: Reason
+    usage: Usage
+
+
+Event = Loading | Waiting | Reading | Piece | Done
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Facts of the loaded model that prompts are built from."""
+
+    context: int
+    """Tokens that fit into the KV cache."""
+    layers: int
+    template: str | None
+    bos: str
+    eos: str
+    adds_bos: int | None
+    """The token that every prompt must begin with, or None."""
+    special_tokens: Mapping[str, int]
+    sampling: Mapping[str, float]
+    """What the model's authors recommend, by the names of Sampling's fields."""
+
+
+class Engine(Protocol):
+    """Anything that answers prompts. Stop reading a reply, and close its iterator, to cancel it."""
+
+    @property
+    def loaded(self) -> Loaded:
+        """Facts of the model."""
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of each text, read as plain text."""
+
+    def reply(self, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str]) -> Generator[Event]:
+        """Answer a prompt. Raises LocalchatError; EngineDied where the process ended."""

@@ -1,0 +1,192 @@
+"""The parent's side of the engine: starts the child process, sends commands, and turns its frames into events."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from localchat.engine.events import Done, Event, Loaded, Loading
+from localchat.engine.wire import FRAME_LIMIT_BYTES, frame_event, pack, unpack
+from localchat.errors import EngineDied, LocalchatError
+from localchat.sampling import Sampling
+
+CLOSE_SECONDS = 5.0
+LOG_TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How a model is loaded."""
+
+    context: int
+    gpu_layers: int
+    threads: int
+    batch: int
+    kv_type: str
+    """`f16` or `q8_0`."""
+
+
+def _ignore(_fraction: float) -> None:
+    """Nobody watches the model load."""
+
+
+class EngineProcess:
+    """An engine in a child process. Close it, or use it as a context manager; a closed engine gives all memory back."""
+
+    def __init__(
+        self, model: Path, placement: Placement, log: Path, progress: Callable[[float], None] = _ignore
+    ) -> None:
+        """Start the process and load the model; `progress` is called with fractions while it loads.
+
+        Raises LocalchatError where the model does not load, EngineDied where the process ended over it.
+        """
+        self._log = log
+        self._numbers = itertools.count()
+        self._answers: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
+        self._lock = threading.Lock()
+        self._is_gone = False
+        self._process = _spawn(log)
+        self._listener = threading.Thread(target=self._listen, daemon=True, name="engine")
+        self._listener.start()
+        try:
+            self.loaded = self._load(model, placement, progress)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> EngineProcess:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    @property
+    def is_alive(self) -> bool:
+        """Is the process still there?"""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of each text, read as plain text."""
+        for frame in self._ask("tokenize", texts=list(texts)):
+            return [list(tokens) for tokens in frame["tokens"]]
+        raise self._death()
+
+    def reply(self, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str]) -> Generator[Event]:
+        """Answer a prompt; closing the iterator cancels. Raises LocalchatError, EngineDied."""
+        command = {"tokens": list(tokens), "sampling": asdict(sampling), "stops": list(stops)}
+        with closing(self._ask("reply", **command)) as frames:
+            for frame in frames:
+                yield frame_event(frame)
+
+    def close(self) -> None:
+        """End the process and wait for it."""
+        with suppress(OSError):
+            self._stdin.close()
+        try:
+            self._process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._listener.join(CLOSE_SECONDS)
+
+    @property
+    def _stdin(self) -> Any:
+        return self._process.stdin
+
+    def _load(self, model: Path, placement: Placement, progress: Callable[[float], None]) -> Loaded:
+        for frame in self._ask("load", path=str(model), **asdict(placement)):
+            if "loaded" in frame:
+                return Loaded(**frame["loaded"])
+            event = frame_event(frame)
+            if isinstance(event, Loading):
+                progress(event.fraction)
+        raise self._death()
+
+    def _ask(self, what: str, **command: Any) -> Generator[dict[str, Any]]:
+        """Send a command and yield its frames. Raises what the child raised, or EngineDied."""
+        number = next(self._numbers)
+        answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        finished = False
+        self._answers[number] = answers
+        if self._is_gone:  # looked at only after the queue is known to the listener
+            answers.put(None)
+        try:
+            self._send({"id": number, "do": what, **command})
+            while not finished:
+                frame = answers.get()
+                if frame is None:
+                    finished = True
+                    raise self._death()
+                if "error" in frame:
+                    finished = True
+                    raise LocalchatError(frame["error"], frame["hint"])
+                finished = frame.get("event") in (None, Done.__name__)
+                yield frame
+        finally:
+            del self._answers[number]
+            if not finished:
+                self._send({"id": number, "do": "cancel"})
+
+    def _send(self, command: dict[str, Any]) -> None:
+        with self._lock, suppress(OSError, ValueError):  # a dead child is noticed by the listener
+            self._stdin.write(pack(command))
+            self._stdin.flush()
+
+    def _listen(self) -> None:
+        """Hand each frame to whoever asked; tell all when the child is gone."""
+        stream = self._process.stdout
+        assert stream is not None
+        while line := stream.readline(FRAME_LIMIT_BYTES):
+            with suppress(ValueError):  # a line cut by the child's death
+                frame = unpack(line)
+                if answers := self._answers.get(frame["id"]):
+                    answers.put(frame)
+        self._process.wait()
+        self._is_gone = True
+        for answers in list(self._answers.values()):
+            answers.put(None)
+
+    def _death(self) -> EngineDied:
+        return EngineDied(f"the engine stopped: {_cause(self._process.wait(), self._log)}", f"its log is {self._log}")
+
+
+def _spawn(log: Path) -> subprocess.Popen[bytes]:
+    """The child, in a session of its own, so that Ctrl-C in the terminal reaches the parent alone."""
+    with log.open("ab") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-m", "localchat.engine.worker"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+            start_new_session=True, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )  # fmt: skip
+
+
+def _cause(code: int, log: Path) -> str:
+    """Why the child ended, from its exit code and the end of its log."""
+    if any(sign in _tail(log).lower() for sign in ("out of memory", "failed to allocate")):
+        return "memory ran out"
+    if code == -9:  # SIGKILL
+        return "the system killed it, most likely because memory ran out"
+    if code < 0:
+        return f"llama.cpp crashed ({signal.Signals(-code).name})"
+    return f"its process ended with code {code}"
+
+
+def _tail(log: Path) -> str:
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - LOG_TAIL_BYTES))
+        return file.read().decode("utf-8", "replace")
+    return ""

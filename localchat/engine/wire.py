@@ -1,0 +1,40 @@
+"""Frames between the engine's process and its parent: one JSON object a line, never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from localchat.engine.events import Done, Event, Loading, Piece, Reading, Usage, Waiting
+
+FRAME_LIMIT_BYTES = 64 << 20
+EVENTS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Loading, Waiting, Reading, Piece, Done)}
+
+
+def pack(frame: Mapping[str, Any]) -> bytes:
+    """A frame as one line. Lone surrogates, which are no text, travel escaped."""
+    return json.dumps(frame, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def unpack(line: bytes) -> dict[str, Any]:
+    """The frame in a line. Raises ValueError where the line is not a whole frame."""
+    frame = json.loads(line)
+    if not isinstance(frame, dict):
+        raise ValueError("a frame is an object")
+    return frame
+
+
+def event_frame(event: Event) -> dict[str, Any]:
+    """An event as a frame."""
+    return {"event": type(event).__name__, **asdict(event)}
+
+
+def frame_event(frame: Mapping[str, Any]) -> Event:
+    """The event in a frame. Raises KeyError and TypeError for other frames."""
+    kind = EVENTS[frame["event"]]
+    fields = {key: value for key, value in frame.items() if key not in ("event", "id")}
+    if kind is Done:
+        fields["usage"] = Usage(**fields["usage"])
+    return kind(**fields)

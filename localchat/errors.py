@@ -1,0 +1,29 @@
+"""The failures that a user can understand. Everything else is a bug and shows a traceback with `--debug`."""
+
+
+class LocalchatError(Exception):
+    """One sentence on what went wrong, and one on what to do next."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class BadFile(LocalchatError):
+    """A file that is not what its name or header claims."""
+
+
+class ContextFull(LocalchatError):
+    """A prompt that cannot fit into the context, however much of the older conversation is left out."""
+
+    def __init__(self, need: int, have: int) -> None:
+        super().__init__(
+            f"this message needs {need:,} tokens and the context holds {have:,}",
+            "shorten the message, or load the model with a larger --context",
+        )
+        self.need = need
+        self.have = have
+
+
+class EngineDied(LocalchatError):
+    """The child process that runs llama.cpp ended on its own."""

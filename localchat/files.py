@@ -1,0 +1,109 @@
+"""Files that are read with suspicion and written so that nothing half-made is ever found."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from localchat.errors import BadFile, LocalchatError
+from localchat.text import size
+
+JSON_LIMIT_BYTES = 4 << 20
+PARTIAL = ".partial"
+
+
+def read_bytes(path: Path, limit_bytes: int) -> bytes:
+    """The whole of a small file. Raises BadFile where it is larger than the limit or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise BadFile(
+            f"{path.name} cannot be read: {error.strerror or error}", f"check the file in {path.parent}"
+        ) from error
+    if len(data) > limit_bytes:
+        raise BadFile(f"{path.name} is larger than {size(limit_bytes)}", "this is not the file it should be")
+    return data
+
+
+def read_json(path: Path, limit_bytes: int = JSON_LIMIT_BYTES) -> dict[str, Any]:
+    """The object in a JSON file. Raises BadFile for anything else: too large, too deep, doubled keys, NaN."""
+    return parse_json(read_bytes(path, limit_bytes), path.name)
+
+
+def parse_json(data: bytes, name: str) -> dict[str, Any]:
+    """The object in JSON text, read strictly; `name` says in errors whose text it is."""
+    hint = "download the file again, or ask its authors"
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"{name} is not valid JSON ({str(error)[:80]})", hint) from error
+    if not isinstance(value, dict):
+        raise BadFile(f"{name} holds no JSON object", hint)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key appears twice")
+    return found
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Write beside, then rename: yields `path.partial`, which becomes `path` only if the body ends well.
+
+    The partial file is synced before the rename and deleted when the body fails or is stopped.
+    Raises LocalchatError in plain words when the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        yield partial
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small private file so that readers see the old one or the new one, never a part."""
+    with writing(path) as partial:
+        partial.touch(mode=0o600)
+        partial.write_text(text, "utf-8")
+
+
+def disk_error(error: OSError, path: Path) -> LocalchatError:
+    """What an error of the system means for the file that was being written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return LocalchatError(
+            f"the disk is full: {path.name} could not be written",
+            f"free some space on the disk of {path.parent}, then run the same command again",
+        )
+    return LocalchatError(
+        f"{path.name} could not be written: {error.strerror or error}", f"check the folder {path.parent}"
+    )
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to the disk; folders cannot be opened on Windows, where renames are durable anyway."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

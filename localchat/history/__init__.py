@@ -1,0 +1,1 @@
+"""Conversations, kept so that nothing that was shown is ever lost."""

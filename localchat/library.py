@@ -1,0 +1,159 @@
+"""Installed models: one folder each, `models/NAME/`, with the model file and a receipt of how it came to be.
+
+A folder without a sound receipt does not exist as far as anybody is told: the receipt is written last.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from localchat.errors import BadFile, LocalchatError
+from localchat.files import PARTIAL, read_json, write_text
+from localchat.paths import is_safe_name, models_folder, private_folder, safe_join
+
+RECEIPT, USE = "receipt.json", "use.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a model file is and what it was made from."""
+
+    name: str
+    file: str
+    """Name of the model file beside the receipt."""
+    file_bytes: int
+    file_sha256: str
+    quant: str
+    source: str
+    """A Hub repository, a folder, or a file."""
+    commit: str | None
+    inputs: Mapping[str, str]
+    """sha256 of every file of the source that was read, by name."""
+    recipe: Mapping[str, str]
+    """Type of each tensor; empty where the file was not made here."""
+    versions: Mapping[str, str]
+    checks: tuple[str, ...]
+    """What was verified before the model was installed."""
+    stops: tuple[str, ...] = ()
+    """Texts that end a reply besides the model's own tokens."""
+    system: str = ""
+    """System message of conversations that have none of their own."""
+    installed_at: str = field(default_factory=lambda: now())
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A model that is ready to be used."""
+
+    folder: Path
+    receipt: Receipt
+    last_used_at: str | None = None
+    tokens_per_second: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The name it was installed under."""
+        return self.receipt.name
+
+    @property
+    def path(self) -> Path:
+        """The model file."""
+        return self.folder / self.receipt.file
+
+
+def now() -> str:
+    """The time as receipts write it: ISO 8601, UTC, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def installed() -> list[Installed]:
+    """All sound models, the last used first."""
+    found = []
+    for receipt in models_folder().glob(f"*/{RECEIPT}"):
+        try:
+            found.append(_open(receipt.parent))
+        except BadFile:
+            continue  # `find` says what is wrong with it when it is asked for
+    return sorted(found, key=lambda model: (model.last_used_at or model.receipt.installed_at, model.name), reverse=True)
+
+
+def find(name: str) -> Installed:
+    """An installed model by its name. Raises LocalchatError with near names, BadFile where it is damaged."""
+    if is_safe_name(name) and (models_folder() / name / RECEIPT).is_file():
+        return _open(models_folder() / name)
+    names = [model.name for model in installed()]
+    near = difflib.get_close_matches(name, names, 3, 0.5) or names[:5]
+    hint = f"installed are: {', '.join(near)}" if near else "install one: localchat pull SOURCE"
+    raise LocalchatError(f"no model named {name!r} is installed", hint)
+
+
+def folder_for(name: str) -> Path:
+    """The folder in which a model of this name is put together."""
+    return private_folder(safe_join(models_folder(), name))
+
+
+def record(receipt: Receipt) -> Installed:
+    """Write the receipt, the last step of an installation. Other model files in the folder then go."""
+    folder = folder_for(receipt.name)
+    write_text(folder / RECEIPT, json.dumps(asdict(receipt), indent=2, ensure_ascii=False) + "\n")
+    for path in folder.glob("*.gguf"):
+        if path.name != receipt.file:
+            path.unlink()
+    return _open(folder)
+
+
+def discard_unfinished(name: str) -> None:
+    """Delete what an installation left that did not come to its receipt."""
+    folder = folder_for(name)
+    for path in folder.glob(f"*{PARTIAL}"):
+        path.unlink()
+    if not (folder / RECEIPT).exists():
+        shutil.rmtree(folder)
+
+
+def remove(name: str) -> int:
+    """Delete a model; returns the bytes of its file. A linked file stays where it was linked from."""
+    model = find(name)
+    shutil.rmtree(model.folder)
+    return model.receipt.file_bytes
+
+
+def remember_use(model: Installed, tokens_per_second: float) -> None:
+    """Keep when a model was last used and how fast it wrote here; 0 keeps the rate that was known."""
+    rate = tokens_per_second or model.tokens_per_second
+    write_text(model.folder / USE, json.dumps({"last_used_at": now(), "tokens_per_second": rate}) + "\n")
+
+
+def _open(folder: Path) -> Installed:
+    receipt = _receipt(read_json(folder / RECEIPT), folder.name)
+    path = safe_join(folder, receipt.file) if not (folder / receipt.file).is_symlink() else folder / receipt.file
+    if not path.is_file() or path.stat().st_size != receipt.file_bytes:
+        raise BadFile(f"the file of the model {folder.name} is missing or damaged", "pull it again, or remove it")
+    use = _use(folder / USE)
+    return Installed(folder, receipt, use.get("last_used_at"), use.get("tokens_per_second"))
+
+
+def _receipt(raw: Mapping[str, Any], name: str) -> Receipt:
+    """The receipt in parsed JSON; fields that a later version added are left out."""
+    known = {key: value for key, value in raw.items() if key in Receipt.__dataclass_fields__}
+    try:
+        receipt = Receipt(**{**known, "checks": tuple(known["checks"]), "stops": tuple(known.get("stops", ()))})
+    except (TypeError, KeyError) as error:
+        raise BadFile(f"the receipt of the model {name} is damaged", "pull it again") from error
+    if receipt.name != name or not isinstance(receipt.file, str) or not is_safe_name(receipt.file):
+        raise BadFile(f"the receipt of the model {name} is not its own", "pull it again")
+    return receipt
+
+
+def _use(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path) if path.is_file() else {}
+    except BadFile:
+        return {}  # only a convenience is lost

@@ -1,0 +1,1 @@
+"""What this machine can run: facts in, a decision with its reasons out."""

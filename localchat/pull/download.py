@@ -1,0 +1,36 @@
+"""A repository's checkpoint on this disk, as far as it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from localchat.paths import downloads_folder, private_folder
+from localchat.pull.events import Progress
+from localchat.pull.fetch import fetch
+from localchat.pull.hub import Repo
+
+
+def download_small(repo: Repo) -> Path:
+    """Fetch what describes the model, a few MB; returns the folder that the weights will join."""
+    folder = private_folder(downloads_folder() / f"{repo.id.replace('/', '--')}@{repo.commit[:12]}")
+    for file in repo.small():
+        for _ in fetch(repo, file, folder):
+            pass
+    return folder
+
+
+def missing_bytes(repo: Repo, folder: Path) -> int:
+    """Bytes of weights that are not in the folder yet."""
+    here = [folder / file.name for file in repo.weights()]
+    return sum(file.bytes for file in repo.weights()) - sum(path.stat().st_size for path in here if path.exists())
+
+
+def download_weights(repo: Repo, folder: Path) -> Iterator[Progress]:
+    """Fetch the weights, one file after the other; what is there already counts as done."""
+    files = repo.weights()
+    total, before = sum(file.bytes for file in files), 0
+    for file in files:
+        for done in fetch(repo, file, folder):
+            yield Progress("download", file.name, before + done, total)
+        before += file.bytes
