@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha1, sha256
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -28,7 +26,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import _http
 from local_answers import byte_range
 from local_hub import LocalHub, Served
 
@@ -45,30 +42,6 @@ FILES = {
 HEX_COMMIT = "0123456789abcdef" * 2 + "01234567"
 
 Download = Callable[..., Path]
-
-
-@pytest.fixture(autouse=True)
-def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Only what a test says reaches the client: no token, proxy, cache or telemetry of this machine."""
-    for name in [name for name in os.environ if name.startswith("HF_") or name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    # With telemetry on, the first request of a process asks HF_ENDPOINT (not `endpoint=`) which AI agent runs it.
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
-    _http.close_session()
-    yield
-    _http.close_session()
-
-
-@pytest.fixture
-def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that the client would have slept between its tries."""
-    naps: list[float] = []
-    for module in (file_download, _http):
-        monkeypatch.setattr(module, "time", SimpleNamespace(sleep=naps.append))
-    return naps
 
 
 @pytest.fixture
