@@ -23,8 +23,8 @@ class Settings:
     """Tokens of context to plan for; 0 lets the plan choose (8,192 where the model and the memory allow)."""
     threads: int = 0
     """Threads for quantizing and inference; 0 takes one for each physical core."""
-    theme: str = "textual-dark"
-    """Name of a Textual theme."""
+    theme: str = "localchat"
+    """`localchat`, `localchat-light`, or the name of a theme of Textual."""
     system: str = ""
     """System message of new conversations; empty leaves it to the model."""
 

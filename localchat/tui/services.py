@@ -1,0 +1,61 @@
+"""What the app stands on, given to it from outside, so that tests and screenshots can give it something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from localchat.engine.events import Engine
+from localchat.history.store import History
+from localchat.launch import launch, plan_now
+from localchat.library import Installed
+from localchat.paths import history_file
+from localchat.plan.plan import Plan, Wish
+from localchat.pull.events import Pull
+from localchat.pull.install import pull
+from localchat.pull.offers import Offer, offers
+from localchat.pull.source import parse
+from localchat.settings import Settings
+
+
+class ClosableEngine(Engine, Protocol):
+    """An engine that holds memory until it is closed."""
+
+    def close(self) -> None:
+        """Give it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A model with the engine that runs it and how it was planned."""
+
+    model: Installed
+    engine: ClosableEngine
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything with an effect that the app uses."""
+
+    history: History
+    settings: Settings
+    launch: Callable[[Installed, Callable[[float], None]], Running]
+    """Loads a model; blocks, reports fractions, raises LocalchatError."""
+    offers: Callable[[], list[Offer]]
+    pull: Callable[[str], Pull]
+    """Installs a source as the user typed it."""
+
+
+def real_services(settings: Settings, context: int | None) -> Services:
+    """The real ones. `context` is what was asked for on the command line."""
+
+    def start(model: Installed, progress: Callable[[float], None]) -> Running:
+        plan = plan_now(model, settings, context)
+        return Running(model, launch(model, plan, progress), plan)
+
+    def install(source: str) -> Pull:
+        return pull(parse(source), Wish(context=context or 0, threads=settings.threads))
+
+    return Services(History(history_file()), settings, start, offers, install)

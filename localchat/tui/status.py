@@ -1,0 +1,70 @@
+"""The line above the input: what is going on, in words; how full the context is; how fast it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from localchat.text import clean
+
+BAR_CELLS = 12
+SEPARATOR = "  ·  "
+
+Mood = Literal["idle", "ready", "busy", "broken"]
+SIGNS: dict[Mood, tuple[str, str]] = {
+    "idle": ("○", "$foreground 50%"),
+    "ready": ("●", "$success"),
+    "busy": ("◐", "$warning"),
+    "broken": ("✖", "$error"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is going on, as the status line and the title tell it."""
+
+    state: str = "no model"
+    mood: Mood = "idle"
+    used_tokens: int = 0
+    window_tokens: int = 0
+    dropped_turns: int = 0
+    tokens_per_second: float = 0.0
+    first_token_seconds: float = 0.0
+
+
+class Status(Widget):
+    """One line; on a narrow screen the end of it is left out, the state never."""
+
+    situation = reactive(Situation())
+
+    def render(self) -> Content:
+        now = self.situation
+        parts = [Content.assemble(SIGNS[now.mood], " ", (clean(now.state), "bold"))]
+        if now.window_tokens:
+            parts.append(_window(now))
+        if now.tokens_per_second:
+            parts.append(Content(f"{now.tokens_per_second:.1f} tokens/s"))
+            parts.append(Content(f"first after {now.first_token_seconds:.1f} s"))
+        return _fitting(parts, self.size.width)
+
+
+def _fitting(parts: list[Content], width: int) -> Content:
+    """As many of the parts as have room, at least the first."""
+    line = parts[0]
+    for part in parts[1:]:
+        longer = Content(SEPARATOR).join((line, part))
+        if longer.cell_length > width:
+            break
+        line = longer
+    return line.truncate(width, ellipsis=True)
+
+
+def _window(now: Situation) -> Content:
+    filled = min(BAR_CELLS, round(BAR_CELLS * now.used_tokens / now.window_tokens))
+    bar = (("━" * filled, "$primary"), ("━" * (BAR_CELLS - filled), "$foreground 20%"))
+    dropped = f", {now.dropped_turns} oldest turns left out" if now.dropped_turns else ""
+    return Content.assemble(*bar, f" {now.used_tokens:,} of {now.window_tokens:,}{dropped}")
