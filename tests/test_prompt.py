@@ -11,7 +11,7 @@ from conftest import DATA
 from engine_oracle import whole_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_template import CHATML, MISTRAL, ZEPHYR
+from template_texts import CHATML, MISTRAL, ZEPHYR
 
 from localchat.chat import prompt_for
 from localchat.conversation import Conversation, Message

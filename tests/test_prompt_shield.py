@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from fakes import SPECIAL, one_token_a_character
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes import SPECIAL, one_token_a_character
 from localchat.conversation import Message
 from localchat.prompt.tokens import Shield, longest_first, parts, tokens
 

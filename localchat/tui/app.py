@@ -27,18 +27,14 @@ class LocalchatApp(App[None]):
 
     def __init__(self, services: Services, model: Installed | None) -> None:
         super().__init__()
-        self._services = services
-        self._chat = ChatScreen(services, model)
+        self._services, self._model = services, model
 
     def on_mount(self) -> None:
         for theme in (DARK, LIGHT):
             self.register_theme(theme)
         if self._services.settings.theme in self.available_themes:
             self.theme = self._services.settings.theme
-        self.push_screen(self._chat)
-
-    def on_unmount(self) -> None:
-        self._chat.close_engine()
+        self.push_screen(ChatScreen(self._services, self._model))
 
 
 def make_app(services: Services, model: Installed | None) -> LocalchatApp:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -30,6 +29,7 @@ from localchat.tui.note import Note
 from localchat.tui.pace import paced
 from localchat.tui.picker_screen import PickerScreen
 from localchat.tui.prompt import Prompt
+from localchat.tui.seat import Seat
 from localchat.tui.services import Running, Services
 from localchat.tui.status import Situation, Status
 from localchat.tui.title import Title
@@ -50,46 +50,32 @@ class ChatScreen(Screen[None]):
     ]
     is_writing: reactive[bool] = reactive(False, bindings=True)
     is_dead: reactive[bool] = reactive(False, bindings=True)
-    """Did the engine end on its own?"""
-
-    @dataclass
-    class LoadProgress(Message):
-        """The model is being loaded."""
-
-        fraction: float
-
-    @dataclass
-    class Loaded(Message):
-        """The model is ready."""
-
-        running: Running
-
-    @dataclass
-    class NotLoaded(Message):
-        """The model did not load."""
-
-        error: LocalchatError
+    """Did the engine end on its own, or not start?"""
 
     @dataclass
     class Said(Message):
-        """An event of the reply."""
+        """An event of the reply of this turn."""
 
+        turn: int
         event: TurnEvent
 
     @dataclass
     class Ended(Message):
-        """The reply is over; `error` says why, if it did not end well."""
+        """The reply of this turn is over; `error` says why, if it did not end well."""
 
+        turn: int
         error: LocalchatError | None
 
     def __init__(self, services: Services, model: Installed | None) -> None:
         super().__init__()
         self._services, self._model = services, model
         self._desk = Desk(services.history)
-        self._active: Running | None = None
+        self._turn = 0  # what workers of earlier turns still say is not heard
         self._bubble: Bubble | None = None
+        self._owes_reply = False  # a question waits for the model to be loaded
 
     def compose(self) -> ComposeResult:
+        yield Seat(self._services)
         yield Title()
         yield Transcript()
         yield Status()
@@ -103,12 +89,7 @@ class ChatScreen(Screen[None]):
         if self._model is None:
             self.action_models()
         else:
-            self._begin_loading(self._model)
-
-    def close_engine(self) -> None:
-        """Give the model's memory back."""
-        if self._active is not None:
-            self._active.engine.close()
+            self._load(self._model)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that make no sense now are not shown."""
@@ -118,55 +99,35 @@ class ChatScreen(Screen[None]):
 
     def action_models(self) -> None:
         """Choose another model, or get one."""
-        self.app.push_screen(PickerScreen(self._services, self._model), self._chosen)
+        self.app.push_screen(PickerScreen(self._services, self._model), self._load)
 
     def action_reload(self) -> None:
         """Start the engine again after it ended."""
-        if self._model is not None:
-            self._begin_loading(self._model)
+        self._load(self._model)
 
-    def _chosen(self, model: Installed | None) -> None:
-        if model is not None:
-            self._begin_loading(model)
-
-    def _begin_loading(self, model: Installed) -> None:
-        self.is_dead = False
-        self.action_stop()
-        self._model = model
+    def _load(self, model: Installed | None) -> None:
+        if model is None:
+            return
+        self._abandon_turn()
+        self._model, self.is_dead = model, False
         self.query_one(Title).model = f"{model.name} · {model.receipt.quant}"
         self.query_one(Status).situation = Situation("loading", "busy")
-        self._load(model, self._active)
-        self._active = None
+        self.query_one(Seat).load(model)
 
-    @work(thread=True, exclusive=True, group="load", exit_on_error=False)
-    def _load(self, model: Installed, previous: Running | None) -> None:
-        try:
-            if previous is not None:
-                previous.engine.close()
-            running = self._services.launch(model, self._report)
-        except LocalchatError as error:
-            self.post_message(self.NotLoaded(error))
-        else:
-            self.post_message(self.Loaded(running))
-
-    def _report(self, fraction: float) -> None:
-        self.post_message(self.LoadProgress(fraction))
-
-    @on(LoadProgress)
-    def _show_loading(self, message: LoadProgress) -> None:
+    @on(Seat.Loading)
+    def _show_loading(self, message: Seat.Loading) -> None:
         self._change(state=f"loading {message.fraction:.0%}")
 
-    @on(Loaded)
-    def _take_engine(self, message: Loaded) -> None:
-        self._active = message.running
+    @on(Seat.Loaded)
+    async def _show_loaded(self, message: Seat.Loaded) -> None:
         model, plan = message.running.model, message.running.plan
         self.query_one(Title).model = f"{model.name} · {plan.quant} · {PLACES[plan.fits]}"
         self._change(state="ready", mood="ready", window_tokens=message.running.engine.loaded.context, used_tokens=0)
-        if self._desk.has_open_question:
+        if self._owes_reply and self._desk.has_open_question:
             self._begin_reply(message.running)
 
-    @on(NotLoaded)
-    async def _show_not_loaded(self, message: NotLoaded) -> None:
+    @on(Seat.NotLoaded)
+    async def _show_not_loaded(self, message: Seat.NotLoaded) -> None:
         self._change(state="not loaded", mood="broken")
         self.is_dead = True
         await self._show_error(message.error)
@@ -175,7 +136,8 @@ class ChatScreen(Screen[None]):
 
     async def action_new(self) -> None:
         """Begin a new conversation."""
-        await self._open(None)
+        self._desk.number = None
+        await self._open()
 
     def action_conversations(self) -> None:
         """Go back to an earlier conversation."""
@@ -183,12 +145,12 @@ class ChatScreen(Screen[None]):
 
     async def _open_chosen(self, number: int | None) -> None:
         if number is not None:
-            await self._open(number)
+            self._desk.number = number
+            await self._open()
 
-    async def _open(self, number: int | None) -> None:
-        self.action_stop()
-        self._bubble = None
-        self._desk.open(number)
+    async def _open(self) -> None:
+        self._abandon_turn()
+        self._owes_reply = False
         await self._show_conversation()
         self.query_one(Prompt).focus()
 
@@ -208,43 +170,54 @@ class ChatScreen(Screen[None]):
             self.notify("Wait for the reply, or stop it with Escape.", markup=False)
             return
         self.query_one(Prompt).put("")
-        system = self._services.settings.system or self._model.receipt.system
-        self._desk.ask(message.text, self._model, system)
+        self._desk.ask(message.text, self._model, self._services.settings.system or self._model.receipt.system)
         self.query_one(Title).text = self._desk.title
         await self.query_one(Transcript).add(Bubble("user", "You", message.text))
         self.query_one(Transcript).anchor()
-        if self._active is not None:
-            self._begin_reply(self._active)
+        self._owes_reply = True
+        if (running := self.query_one(Seat).taken) is not None:
+            self._begin_reply(running)
 
     def _begin_reply(self, running: Running) -> None:
-        self.is_writing = True
+        self.is_writing, self._owes_reply = True, False
+        self._turn += 1
         conversation, draft = self._desk.begin_reply(running.model)
         self._change(state="thinking", mood="busy")
-        self._reply(running, conversation, draft)
+        self._reply(self._turn, running, conversation, draft)
 
     @work(thread=True, exclusive=True, group="reply", exit_on_error=False)
-    def _reply(self, running: Running, conversation: Conversation, draft: SavedDraft) -> None:
+    def _reply(self, turn: int, running: Running, conversation: Conversation, draft: SavedDraft) -> None:
         worker, failure = get_current_worker(), None
-        stops: Sequence[str] = running.model.receipt.stops
         try:
             sampling = recommended(running.engine, {})
-            with closing(reply(running.engine, conversation, sampling, stops, draft)) as events:
+            with closing(reply(running.engine, conversation, sampling, running.model.receipt.stops, draft)) as events:
                 for event in paced(events):
                     if worker.is_cancelled:
                         break
-                    self.post_message(self.Said(event))
+                    self.post_message(self.Said(turn, event))
+                    if isinstance(event, Done):
+                        remember_use(running.model, event.usage.tokens_per_second)
         except LocalchatError as error:
             failure = error
-        self.post_message(self.Ended(failure))
+        self.post_message(self.Ended(turn, failure))
 
     def action_stop(self) -> None:
         """Stop the reply; what was written stays."""
+        self._change(state="stopping")
+        self.workers.cancel_group(self, "reply")
+
+    def _abandon_turn(self) -> None:
+        """Stop the reply because something else begins; it is kept, but its end is not shown any more."""
         if self.is_writing:
-            self._change(state="stopping")
             self.workers.cancel_group(self, "reply")
+            self._turn += 1
+            self.is_writing, self._bubble = False, None
+            self._change(state="ready", mood="ready")
 
     @on(Said)
     async def _show_event(self, message: Said) -> None:
+        if message.turn != self._turn:
+            return
         match message.event:
             case Ledger(window_tokens=window, used_tokens=used, dropped_turns=dropped):
                 self._change(window_tokens=window, used_tokens=used, dropped_turns=dropped)
@@ -255,35 +228,34 @@ class ChatScreen(Screen[None]):
             case Piece(text):
                 await self._write(text)
             case Done(usage=usage):
-                used = usage.prompt_tokens + usage.completion_tokens
                 self._change(
-                    used_tokens=used, tokens_per_second=usage.tokens_per_second,
+                    used_tokens=usage.prompt_tokens + usage.completion_tokens,
+                    tokens_per_second=usage.tokens_per_second,
                     first_token_seconds=usage.first_token_seconds,
-                )  # fmt: skip
-                if self._active is not None:
-                    remember_use(self._active.model, usage.tokens_per_second)
+                )
 
     async def _write(self, text: str) -> None:
-        if self._bubble is None and self._active is not None:
+        if self._bubble is None:
             self._change(state="writing")
-            self._bubble = Bubble("assistant", self._active.model.name)
+            self._bubble = Bubble("assistant", self._model.name if self._model else "")
             await self.query_one(Transcript).add(self._bubble)
-        if self._bubble is not None:
-            await self._bubble.write(text)
+        await self._bubble.write(text)
 
     @on(Ended)
     async def _end_reply(self, message: Ended) -> None:
+        if message.turn != self._turn:
+            return
         self.is_writing = False
         bubble, self._bubble = self._bubble, None
         if bubble is not None and (last := self._desk.messages[-1]).role == "assistant":
             await bubble.finish(last.text, last.state)
         self._change(state="ready", mood="ready")
-        if self._desk.has_open_question and not isinstance(message.error, EngineDied):
+        if isinstance(message.error, EngineDied):
+            self.is_dead = self._owes_reply = True
+            self._change(state="engine stopped", mood="broken")
+        elif self._desk.has_open_question:
             await self._give_back()
         if message.error is not None:
-            self.is_dead = isinstance(message.error, EngineDied)
-            if self.is_dead:
-                self._change(state="engine stopped", mood="broken")
             await self._show_error(message.error)
 
     async def _give_back(self) -> None:
@@ -295,6 +267,7 @@ class ChatScreen(Screen[None]):
         offer = ("Load the model again (Ctrl+R)", "screen.reload") if self.is_dead else None
         await self.query_one(Transcript).add(Note(error, offer))
 
-    def _change(self, **changes: object) -> None:
+    def _change(self, **changes: Any) -> None:
+        """Change some facts of the status line."""
         status = self.query_one(Status)
-        status.situation = replace(status.situation, **changes)  # type: ignore[arg-type]
+        status.situation = replace(status.situation, **changes)

@@ -13,15 +13,12 @@ class Desk:
     def __init__(self, history: History) -> None:
         self._history = history
         self.number: int | None = None
+        """Which conversation is open; None is a new one."""
 
     def open_latest(self) -> None:
         """Open what was talked about last, if anything ever was."""
         headings = self._history.conversations()
         self.number = headings[0].id if headings else None
-
-    def open(self, number: int | None) -> None:
-        """Open another conversation; None is a new one."""
-        self.number = number
 
     @property
     def messages(self) -> list[Saved]:

@@ -47,16 +47,19 @@ class Transcript(VerticalScroll):
 
     async def on_button_pressed(self, event: Button.Pressed) -> None:
         """Show more of what was said earlier."""
-        if event.button.id != "earlier":
+        if not event.button.has_class("earlier"):
             return
         event.stop()
+        below = self.max_scroll_y - self.scroll_y
         more, self._earlier = self._earlier[-SHOWN_AT_ONCE:], self._earlier[:-SHOWN_AT_ONCE]
         await self.mount_all([*self._button(), *map(_bubble, more)], before=event.button)
         await event.button.remove()
+        # What was on the screen stays there; the older messages are above it.
+        self.call_after_refresh(lambda: self.scroll_to(y=self.max_scroll_y - below, animate=False))
 
     def _button(self) -> list[Button]:
         label = Content(f"↑ {len(self._earlier)} earlier messages")
-        return [Button(label, id="earlier", compact=True)] if self._earlier else []
+        return [Button(label, classes="earlier", compact=True)] if self._earlier else []
 
 
 def _bubble(message: Saved) -> Bubble:

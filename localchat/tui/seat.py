@@ -1,0 +1,78 @@
+"""The one engine of the app: loads a model, holds it, gives its memory back. Not visible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual import work
+from textual.message import Message
+from textual.widget import Widget
+from textual.worker import Worker, get_current_worker
+
+from localchat.errors import LocalchatError
+from localchat.library import Installed
+from localchat.tui.services import Running, Services
+
+
+class Seat(Widget):
+    """Where the engine sits. Says by messages how loading goes."""
+
+    @dataclass
+    class Loading(Message):
+        """The model is being loaded."""
+
+        fraction: float
+
+    @dataclass
+    class Loaded(Message):
+        """The model is ready."""
+
+        running: Running
+
+    @dataclass
+    class NotLoaded(Message):
+        """The model did not load."""
+
+        error: LocalchatError
+
+    def __init__(self, services: Services) -> None:
+        super().__init__()
+        self.display = False
+        self._services = services
+        self.taken: Running | None = None
+        """The model that is loaded, or None while there is none."""
+
+    def load(self, model: Installed) -> None:
+        """Load a model in the place of the one that is loaded."""
+        previous, self.taken = self.taken, None
+        self._load(model, previous)
+
+    def on_unmount(self) -> None:
+        """Give the memory back."""
+        if self.taken is not None:
+            self.taken.engine.close()
+
+    @work(thread=True, exclusive=True, group="load", exit_on_error=False)
+    def _load(self, model: Installed, previous: Running | None) -> None:
+        worker = get_current_worker()
+        try:
+            if previous is not None:
+                previous.engine.close()
+            running = self._services.launch(model, lambda fraction: self._report(worker, fraction))
+        except LocalchatError as error:
+            self._post(worker, self.NotLoaded(error))
+        else:
+            if worker.is_cancelled:
+                running.engine.close()
+            else:
+                self.taken = running
+                self.post_message(self.Loaded(running))
+
+    def _report(self, worker: Worker[None], fraction: float) -> None:
+        if worker.is_cancelled:
+            raise LocalchatError("loading was cancelled", "choose a model")
+        self.post_message(self.Loading(fraction))
+
+    def _post(self, worker: Worker[None], message: Message) -> None:
+        if not worker.is_cancelled:
+            self.post_message(message)

@@ -1,0 +1,120 @@
+"""The app over fakes: what its tests share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+
+from fakes import ScriptedEngine
+
+from localchat.catalog import lookup
+from localchat.errors import LocalchatError
+from localchat.history.store import History
+from localchat.library import Installed, Receipt, folder_for, record
+from localchat.paths import history_file
+from localchat.plan.plan import Plan
+from localchat.pull.events import Pull, PullEvent
+from localchat.pull.offers import Offer
+from localchat.settings import Settings
+from localchat.tui.app import LocalchatApp, make_app
+from localchat.tui.services import Running, Services
+
+PLAN = Plan(
+    quant="Q4_K_M", weights_bytes=4 << 30, kv_bytes=1 << 30, compute_bytes=0, room_bytes=8 << 30, context=512,
+    kv_type="f16", gpu_layers=0, layers=2, threads=2, batch=512, fits="memory", reasons=("because it fits",),
+)  # fmt: skip
+PATIENCE_SECONDS = 20.0
+
+
+async def wait_until(fact: Callable[[], object]) -> None:
+    """Wait for a fact, not for a time; the limit is only there to fail instead of hanging."""
+    limit = time.monotonic() + PATIENCE_SECONDS
+    while not fact():
+        assert time.monotonic() < limit, "this never became true"
+        await asyncio.sleep(0.01)
+
+
+def install_fake(name: str = "parrot", system: str = "") -> Installed:
+    """A model in the library whose file is of no use but there."""
+    (folder_for(name) / f"{name}.gguf").write_bytes(b"GGUF")
+    return record(
+        Receipt(
+            name=name,
+            file=f"{name}.gguf",
+            file_bytes=4,
+            file_sha256="",
+            quant="Q4_K_M",
+            source="a test",
+            commit=None,
+            inputs={},
+            recipe={},
+            versions={},
+            checks=(),
+            system=system,
+        )  # fmt: skip
+    )
+
+
+def offer(name: str, *, is_local: bool = False) -> Offer:
+    """An offer of the real catalog."""
+    entry = lookup(name)
+    assert entry is not None
+    return Offer(entry, PLAN, "", is_installed=False, is_local=is_local)
+
+
+class FakeServices:
+    """The app's services over scripted engines and pulls. One engine is taken for each load, the last one for good."""
+
+    def __init__(
+        self,
+        engines: Sequence[ScriptedEngine | LocalchatError] = (),
+        *,
+        offers: Sequence[Offer] = (),
+        pulls: Sequence[PullEvent | LocalchatError] = (),
+        settings: Settings | None = None,
+    ) -> None:
+        self.engines, self.pulls = list(engines), list(pulls)
+        self.pulled: list[str] = []
+        self.loads: list[str] = []
+        self.pull_closed = False
+        self.services = Services(
+            History(history_file()), settings or Settings(), self._launch, lambda: list(offers), self._pull
+        )
+
+    def app(self, model: Installed | None) -> LocalchatApp:
+        return make_app(self.services, model)
+
+    def _launch(self, model: Installed, progress: Callable[[float], None]) -> Running:
+        self.loads.append(model.name)
+        progress(0.5)
+        engine = self.engines.pop(0) if len(self.engines) > 1 else self.engines[0]
+        if isinstance(engine, LocalchatError):
+            raise engine
+        return Running(model, engine, PLAN)
+
+    def _pull(self, source: str) -> Pull:
+        self.pulled.append(source)
+        return self._events()
+
+    def _events(self) -> Generator[PullEvent]:
+        try:
+            for event in self.pulls:
+                if isinstance(event, LocalchatError):
+                    raise event
+                yield event
+        finally:
+            self.pull_closed = True
+
+
+def saved_texts() -> list[tuple[str, str, str]]:
+    """Role, text and state of everything in the latest conversation, read from the file as another program would."""
+    assert Path(history_file()).exists()
+    history = History(history_file())
+    try:
+        headings = history.conversations()
+        messages = history.messages(headings[0].id) if headings else []
+    finally:
+        history.close()
+    return [(message.role, message.text, message.state) for message in messages]

@@ -1,0 +1,295 @@
+"""The engine's child process: how it begins, how it ends, and that its end never takes the program along."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from localchat.engine.events import Piece
+from localchat.engine.process import EngineProcess, Placement
+from localchat.engine.wire import FRAME_LIMIT_BYTES
+from localchat.errors import EngineDied, LocalchatError
+from localchat.gguf_file import read_header
+from localchat.sampling import Sampling
+
+pytestmark = pytest.mark.model
+
+ENDLESS = Sampling(temperature=0)
+SHORT = Sampling(temperature=0, max_tokens=5)
+PATIENCE_SECONDS = 20.0
+
+
+def placement(context: int = 8192) -> Placement:
+    return Placement(context, 0, 2, 512, "f16")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "engine.log"
+
+
+@pytest.fixture
+def engine(chatml_file: Path, log: Path) -> Iterator[EngineProcess]:
+    with EngineProcess(chatml_file, placement(), log) as engine:
+        yield engine
+
+
+def is_gone(pid: int) -> bool:
+    """Is the process over? One that nobody has asked after yet counts as over."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+# A death
+
+
+SIGNS = [
+    (signal.SIGKILL, "", "the system killed it, most likely because memory ran out"),
+    (signal.SIGSEGV, "", "llama.cpp crashed (SIGSEGV)"),
+    (signal.SIGKILL, "ggml_backend_cuda_buffer_type_alloc_buffer: failed to allocate 9000 MiB", "memory ran out"),
+    (signal.SIGABRT, "CUDA error: out of memory", "memory ran out"),
+]
+
+
+@pytest.mark.parametrize(("number", "last_words", "cause"), SIGNS)
+def test_a_death_in_a_reply_is_told_with_its_cause(
+    engine: EngineProcess, log: Path, number: signal.Signals, last_words: str, cause: str
+) -> None:
+    events = engine.reply([1, 300], ENDLESS, ())
+    while not isinstance(next(events), Piece):
+        pass
+    with log.open("a") as words:
+        words.write(last_words)
+    os.kill(engine.pid, number)
+    with pytest.raises(EngineDied) as death:
+        list(events)
+    assert str(death.value) == f"the engine stopped: {cause}"
+    assert str(log) in death.value.hint
+    assert not engine.is_alive
+
+
+def test_a_dead_engine_says_so_whatever_it_is_asked(engine: EngineProcess) -> None:
+    os.kill(engine.pid, signal.SIGKILL)
+    wait_until(lambda: not engine.is_alive)
+    with pytest.raises(EngineDied):
+        engine.tokenize(["Hello"])
+    with pytest.raises(EngineDied):
+        list(engine.reply([1], SHORT, ()))
+
+
+def test_a_closed_engine_gives_its_process_back(engine: EngineProcess) -> None:
+    pid = engine.pid
+    engine.close()
+    engine.close()
+    assert is_gone(pid)
+    with pytest.raises(EngineDied):
+        engine.tokenize(["Hello"])
+
+
+def test_closing_ends_a_reply_of_another_thread(engine: EngineProcess) -> None:
+    seen: list[object] = []
+
+    def read() -> None:
+        try:
+            seen.extend(engine.reply([1, 300], ENDLESS, ()))
+        except LocalchatError as error:
+            seen.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    engine.close()
+    reader.join(PATIENCE_SECONDS)
+    assert isinstance(seen[-1], EngineDied)
+
+
+def test_an_iterator_may_be_closed_after_the_death(engine: EngineProcess) -> None:
+    events = engine.reply([1, 300], ENDLESS, ())
+    next(events)
+    os.kill(engine.pid, signal.SIGKILL)
+    wait_until(lambda: not engine.is_alive)
+    events.close()
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from localchat.engine.process import EngineProcess, Placement
+from localchat.sampling import Sampling
+engine = EngineProcess(Path(sys.argv[1]), Placement(8192, 0, 2, 512, "f16"), Path(sys.argv[2]))
+events = engine.reply([1, 300], Sampling(temperature=0), ())
+next(events)
+print(engine.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_child_ends_when_its_parent_is_killed(chatml_file: Path, log: Path) -> None:
+    command = [sys.executable, "-c", PARENT, str(chatml_file), str(log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert not is_gone(child)
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: is_gone(child))
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_the_child(engine: EngineProcess) -> None:
+    assert os.getpgid(engine.pid) != os.getpgid(0)
+
+
+# A beginning
+
+
+def test_loading_is_told_in_fractions(chatml_file: Path, log: Path) -> None:
+    fractions: list[float] = []
+    with EngineProcess(chatml_file, placement(512), log, fractions.append):
+        assert fractions
+        assert all(0 <= fraction <= 1 for fraction in fractions)
+
+
+def test_a_watcher_that_fails_leaves_no_process_behind(chatml_file: Path, log: Path) -> None:
+    def interrupted(fraction: float) -> None:
+        raise KeyboardInterrupt(fraction)
+
+    before = set(psutil.Process().children())
+    with pytest.raises(KeyboardInterrupt):
+        EngineProcess(chatml_file, placement(512), log, interrupted)
+    assert not set(psutil.Process().children()) - before
+
+
+def test_a_missing_model_is_an_error_of_its_own(tmp_path: Path, log: Path) -> None:
+    with pytest.raises(LocalchatError, match=r"could not load gone\.gguf") as error:
+        EngineProcess(tmp_path / "gone.gguf", placement(512), log)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize("name", ["größe 模型.gguf", "with 'quotes' and spaces.gguf"])
+def test_a_model_may_have_any_name(chatml_file: Path, tmp_path: Path, log: Path, name: str) -> None:
+    (tmp_path / name).symlink_to(chatml_file)
+    with EngineProcess(tmp_path / name, placement(512), log) as engine:
+        assert engine.loaded.layers == 2
+
+
+# key, the value that is there and the nonsense in its place: our reader has no objection to any of them
+NONSENSE = [
+    ("llama.block_count", 2, 1000),
+    ("llama.block_count", 2, 0),
+    ("llama.attention.head_count", 4, 0),
+    ("llama.attention.head_count", 4, 2**31),
+    ("llama.attention.head_count_kv", 2, 3),
+    ("llama.embedding_length", 256, 2**31 - 1),
+    ("llama.rope.dimension_count", 64, 2**31),
+    ("tokenizer.ggml.eos_token_id", 1024, 2**32 - 1),
+    ("llama.context_length", 32768, 0),
+]
+
+
+@pytest.mark.parametrize(("key", "old", "new"), NONSENSE)
+def test_nonsense_in_a_model_file_is_survived(chatml_file: Path, log: Path, key: str, old: int, new: int) -> None:
+    changed = log.with_name("changed.gguf")
+    before, after = (key.encode() + struct.pack("<II", 4, value) for value in (old, new))
+    assert chatml_file.read_bytes().count(before) == 1
+    changed.write_bytes(chatml_file.read_bytes().replace(before, after))
+    read_header(changed)
+    assert survived(changed, log)
+
+
+@pytest.mark.parametrize("byte", [b"\x00", b"\x7e", b"\xff"])
+def test_weights_that_are_nonsense_are_survived(chatml_file: Path, log: Path, byte: bytes) -> None:
+    changed, header = log.with_name("changed.gguf"), read_header(chatml_file)
+    changed.write_bytes(chatml_file.read_bytes()[: header.data_offset].ljust(header.file_bytes, byte))
+    assert survived(changed, log)
+
+
+def survived(model: Path, log: Path) -> bool:
+    """Either the model works somehow, or its failure is told in one sentence."""
+    try:
+        with EngineProcess(model, placement(512), log) as engine:
+            return bool(list(engine.reply([1, 300], SHORT, ())))
+    except LocalchatError as error:
+        return bool(str(error) and error.hint)
+
+
+# What it says
+
+QUIET = """
+import sys
+from pathlib import Path
+from localchat.engine.process import EngineProcess, Placement
+from localchat.sampling import Sampling
+with EngineProcess(Path(sys.argv[1]), Placement(512, 0, 2, 512, "f16"), Path(sys.argv[2])) as engine:
+    list(engine.reply([1, 300], Sampling(max_tokens=5), ()))
+try:
+    EngineProcess(Path("gone.gguf"), Placement(512, 0, 2, 512, "f16"), Path(sys.argv[2]))
+except Exception as error:
+    assert type(error).__name__ == "LocalchatError"
+print("done")
+"""
+
+
+def test_the_words_of_llama_cpp_are_in_the_log_and_nowhere_else(chatml_file: Path, log: Path) -> None:
+    command = [sys.executable, "-c", QUIET, str(chatml_file), str(log)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "done\n", "")
+    words = log.read_text("utf-8")
+    assert "llama_model_loader" in words
+    assert "gone.gguf" in words
+
+
+def test_the_log_holds_nothing_of_the_conversation(engine: EngineProcess, log: Path) -> None:
+    tokens = engine.tokenize(["my secret 5af3"])[0]
+    list(engine.reply([1, *tokens], SHORT, ()))
+    assert "5af3" not in log.read_text("utf-8")
+
+
+def test_a_text_that_is_too_long_for_the_child_is_refused(engine: EngineProcess) -> None:
+    """The child reads no longer line, and whoever waits for its answer waits for ever."""
+    text = "é" * (FRAME_LIMIT_BYTES // len("\\u00e9") + 1)
+    outcome: list[object] = []
+    asking = threading.Thread(target=lambda: outcome.append(failure(lambda: engine.tokenize([text]))), daemon=True)
+    asking.start()
+    asking.join(PATIENCE_SECONDS)
+    try:
+        assert [type(error) for error in outcome] == [LocalchatError]
+    finally:
+        os.kill(engine.pid, signal.SIGKILL)  # or else a write that nobody reads keeps `close` waiting too
+
+
+def failure(action: Callable[[], object]) -> object:
+    """The error of an action, or what it returned."""
+    try:
+        return action()
+    except LocalchatError as error:
+        return error
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\x00b", "😀" * 1000, "\ue000"])
+def test_any_text_can_be_sent(engine: EngineProcess, text: str) -> None:
+    assert engine.tokenize([text, "Hello"])[1] == [568, 900, 949]
+
+
+def test_a_new_log_can_be_read_by_its_owner_alone(chatml_file: Path, log: Path) -> None:
+    log.touch(mode=0o600)
+    with EngineProcess(chatml_file, placement(512), log):
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600

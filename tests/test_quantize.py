@@ -1,0 +1,133 @@
+"""Blocks of rows through ggml's own code: bit for bit what the gguf package's quantizers say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from gguf.constants import GGML_QUANT_SIZES
+from gguf.constants import GGMLQuantizationType as Type
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from tiny import refused
+
+from localchat.convert.recipe import BASE
+from localchat.llama.quantize import prepare, quantize, row_bytes, to_floats
+
+Floats = NDArray[np.float32]
+# The types for which the gguf package has a quantizer of its own.
+BOTH = [Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1]
+MADE_HERE = sorted(set(BASE.values()))
+
+
+def normal(rows: int, columns: int) -> Floats:
+    """Weights as models have them."""
+    return np.random.default_rng(3).standard_normal((rows, columns), dtype=np.float32) / 30
+
+
+def rows_that_trip() -> Floats:
+    """Rows over which quantizers stumble: nothing but zeros, one value, one spike, half zeros, tiny, both extremes."""
+    rows = np.zeros((8, 256), np.float32)
+    rows[1] = 0.25
+    rows[2, 17] = 100.0
+    rows[3, :128] = normal(1, 128)
+    rows[4] = 1e-30
+    rows[5] = np.tile([1.0, -1.0], 128)
+    rows[6] = np.linspace(-3, 3, 256)
+    rows[7] = -normal(1, 256)
+    return rows
+
+
+def oracle(kind: Type, rows: Floats) -> NDArray[np.uint8]:
+    """The same by the gguf package."""
+    return np.ascontiguousarray(gguf.quants.quantize(rows, kind)).view(np.uint8).reshape(len(rows), -1)
+
+
+@pytest.mark.parametrize("kind", BOTH, ids=lambda kind: kind.name)
+def test_blocks_are_those_of_the_gguf_package(kind: Type) -> None:
+    for rows in (normal(5, 256), normal(1, 32), normal(3, 96), rows_that_trip(), normal(4, 64) * 1000):
+        np.testing.assert_array_equal(quantize(kind, rows), oracle(kind, rows))
+
+
+# Of 16 bits, because the gguf package divides by smaller ones in ways that numpy warns of.
+NUMBERS = st.floats(-500, 500, width=16, allow_subnormal=False)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(BOTH), hnp.arrays(np.float32, (2, 32), elements=NUMBERS))
+def test_blocks_of_any_numbers_are_those_of_the_gguf_package(kind: Type, rows: Floats) -> None:
+    rows = rows + np.float32(0)  # the scale of a block of minus zeros may be minus zero or zero
+    np.testing.assert_array_equal(quantize(kind, rows), oracle(kind, rows))
+
+
+@pytest.mark.parametrize("kind", MADE_HERE, ids=lambda kind: kind.name)
+def test_a_row_has_the_bytes_that_were_foretold_and_does_not_depend_on_others(kind: Type) -> None:
+    rows = normal(4, 512)
+    together = quantize(kind, rows)
+    assert together.shape == (4, row_bytes(kind, 512))
+    assert row_bytes(kind, 512) == 512 // GGML_QUANT_SIZES[kind][0] * GGML_QUANT_SIZES[kind][1]
+    apart = [quantize(kind, rows[index : index + 1]) for index in range(4)]
+    np.testing.assert_array_equal(together, np.concatenate(apart))
+
+
+# Root of the mean square error that a type may have on normal weights, as a part of their deviation.
+ERRORS = {
+    Type.F32: 0.0, Type.F16: 0.0005, Type.BF16: 0.005, Type.Q8_0: 0.01, Type.Q6_K: 0.03, Type.Q5_K: 0.05,
+    Type.Q5_1: 0.05, Type.Q5_0: 0.06, Type.Q4_K: 0.10, Type.Q4_1: 0.10, Type.IQ4_NL: 0.10, Type.IQ4_XS: 0.10,
+    Type.Q4_0: 0.12, Type.Q3_K: 0.20, Type.Q2_K: 0.40,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MADE_HERE, ids=lambda kind: kind.name)
+def test_what_was_quantized_is_still_there(kind: Type) -> None:
+    prepare([kind])
+    rows = normal(16, 1024)
+    back = gguf.quants.dequantize(quantize(kind, rows), kind).reshape(rows.shape)
+    error = float(np.sqrt(np.mean((back - rows) ** 2)) / np.std(rows))
+    assert ERRORS[kind] / 5 <= error <= ERRORS[kind]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", MADE_HERE, ids=lambda kind: kind.name)
+def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(kind: Type, value: float) -> None:
+    for place in (0, 5, 31, 100, 255):
+        rows = normal(2, 256)
+        rows[1, place] = value
+        with refused("not a finite number"):
+            quantize(kind, rows)
+
+
+def test_a_refusal_says_nothing_behind_the_back_of_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    rows = normal(1, 256)
+    rows[0, 3] = np.inf
+    with refused("not a finite number"):
+        quantize(Type.Q8_0, rows)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("dtype", ["F16", "BF16"])
+def test_every_16_bit_number_is_widened_exactly(dtype: str) -> None:
+    bits = np.arange(1 << 16, dtype=np.uint16).reshape(256, 256)
+    raw: NDArray[Any] = bits.view(np.float16) if dtype == "F16" else bits
+    wanted = raw.astype(np.float32) if dtype == "F16" else (bits.astype(np.uint32) << 16).view(np.float32)
+    out = np.empty((256, 256), np.float32)
+    to_floats(raw, dtype, out)
+    finite = np.isfinite(wanted)
+    np.testing.assert_array_equal(out, wanted)  # a NaN equals a NaN here
+    np.testing.assert_array_equal(out[finite].view(np.uint32), wanted[finite].view(np.uint32))  # minus zero too
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_rows_that_are_not_aligned_or_not_in_order_are_widened_too(dtype: str) -> None:
+    numpy_type = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}[dtype]
+    source = (np.arange(64, dtype=np.float32) / 4).reshape(8, 8)
+    stored = (source.view(np.uint32) >> 16).astype(np.uint16) if dtype == "BF16" else source.astype(numpy_type)
+    raw = np.frombuffer(b"\0" + stored.tobytes(), np.uint8)[1:].view(numpy_type).reshape(8, 8)
+    for rows, wanted in ((raw, source), (raw[::2], source[::2]), (raw[[5, 1]], source[[5, 1]])):
+        out = np.empty(rows.shape, np.float32)
+        to_floats(rows, dtype, out)
+        np.testing.assert_array_equal(out, wanted)

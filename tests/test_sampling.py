@@ -1,0 +1,74 @@
+"""Sampler settings: what is in range is taken, what is not is named together with its range."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from tiny import refused
+
+from localchat.errors import LocalchatError
+from localchat.sampling import RANGES, UNBOUNDED, Sampling, checked, overridden
+
+
+def test_the_defaults_are_in_range_and_every_field_has_one() -> None:
+    assert checked(Sampling()) == Sampling()
+    assert {field.name for field in fields(Sampling)} == set(RANGES)
+
+
+def with_(name: str, value: Any) -> Sampling:
+    """The usual sampling with one number changed, not yet checked."""
+    return replace(Sampling(), **{name: value})
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_both_ends_of_a_range_belong_to_it(name: str) -> None:
+    low, high = RANGES[name]
+    for value in (low, high if high != UNBOUNDED else 1 << 40):
+        assert checked(with_(name, value)) == with_(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", -0.1), ("temperature", 10.5), ("temperature", float("nan")), ("temperature", float("inf")),
+        ("top_k", -1), ("top_k", 1_000_001), ("top_p", -0.01), ("top_p", 1.01), ("min_p", 2.0), ("min_p", -1.0),
+        ("repeat_penalty", 0.0), ("repeat_penalty", 11.0), ("seed", -1), ("seed", 2**32), ("max_tokens", 0),
+        ("top_k", 10**400), ("top_k", -(10**400)), ("seed", 10**400),
+    ],
+    ids=lambda value: str(value)[:12],
+)  # fmt: skip
+def test_a_number_out_of_range_is_refused_by_its_flag(name: str, value: float) -> None:
+    with refused(name.replace("_", "-")):
+        checked(with_(name, value))
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_the_hint_names_bounds_that_are_taken(name: str) -> None:
+    with pytest.raises(LocalchatError) as caught:
+        checked(with_(name, -1))
+    bounds = [
+        float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?", caught.value.hint)
+    ]
+    low, high = RANGES[name]
+    assert bounds == ([low] if high == UNBOUNDED else [low, high])
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, Sampling()),
+        ({"top_k": None, "seed": None}, Sampling()),
+        ({"temperature": 0}, Sampling(temperature=0)),
+        ({"temperature": 1.5, "seed": 3, "top_p": None}, Sampling(temperature=1.5, seed=3)),
+    ],
+)
+def test_only_what_was_said_changes(changes: dict[str, Any], wanted: Sampling) -> None:
+    assert overridden(Sampling(), changes) == wanted
+
+
+def test_a_change_is_checked_too() -> None:
+    with refused("top-p"):
+        overridden(Sampling(), {"top_p": 1.5})

