@@ -39,8 +39,7 @@ def endless(seconds_each: float = 0.01) -> ScriptedEngine:
 
 
 def screen(pilot: Pilot[None]) -> ChatScreen:
-    found = next(screen for screen in pilot.app.screen_stack if isinstance(screen, ChatScreen))
-    return found
+    return next(screen for screen in pilot.app.screen_stack if isinstance(screen, ChatScreen))
 
 
 def state(pilot: Pilot[None]) -> str:

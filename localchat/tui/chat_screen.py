@@ -35,6 +35,7 @@ from localchat.tui.status import Situation, Status
 from localchat.tui.title import Title
 from localchat.tui.transcript import Transcript
 
+FIRST_MESSAGES = 2  # a system message and a question
 PLACES = {"gpu": "GPU", "memory": "CPU", "partial": "GPU and CPU"}
 
 
@@ -171,12 +172,18 @@ class ChatScreen(Screen[None]):
             return
         self.query_one(Prompt).put("")
         self._desk.ask(message.text, self._model, self._services.settings.system or self._model.receipt.system)
-        self.query_one(Title).text = self._desk.title
-        await self.query_one(Transcript).add(Bubble("user", "You", message.text))
-        self.query_one(Transcript).anchor()
+        await self._show_question(message.text)
         self._owes_reply = True
         if (running := self.query_one(Seat).taken) is not None:
             self._begin_reply(running)
+
+    async def _show_question(self, text: str) -> None:
+        """The first one comes with the system message that it is asked under."""
+        if len(self._desk.messages) <= FIRST_MESSAGES:
+            await self._show_conversation()
+        else:
+            await self.query_one(Transcript).add(Bubble("user", "You", text))
+            self.query_one(Transcript).anchor()
 
     def _begin_reply(self, running: Running) -> None:
         self.is_writing, self._owes_reply = True, False

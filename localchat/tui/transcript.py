@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button
@@ -27,23 +27,25 @@ class Transcript(VerticalScroll):
         self._earlier: list[Saved] = []
 
     def compose(self) -> ComposeResult:
-        yield Welcome()
+        # At least as high as the screen: Textual scrolls an anchored container with less in it above its top.
+        with Vertical(classes="column"):
+            yield Welcome()
 
     def on_mount(self) -> None:
         self.anchor()
 
     async def show(self, messages: Sequence[Saved]) -> None:
         """Show a conversation in the place of whatever was shown."""
-        await self.remove_children()
+        await self._column.remove_children()
         self._earlier = list(messages[:-SHOWN_AT_ONCE])
         shown = list(messages[-SHOWN_AT_ONCE:])
-        await self.mount_all([*self._button(), *map(_bubble, shown)] if messages else [Welcome()])
+        await self._column.mount_all([*self._button(), *map(_bubble, shown)] if messages else [Welcome()])
         self.anchor()
 
     async def add(self, widget: Widget) -> None:
         """Put a widget at the end."""
         await self.query(Welcome).remove()
-        await self.mount(widget)
+        await self._column.mount(widget)
 
     async def on_button_pressed(self, event: Button.Pressed) -> None:
         """Show more of what was said earlier."""
@@ -52,10 +54,14 @@ class Transcript(VerticalScroll):
         event.stop()
         below = self.max_scroll_y - self.scroll_y
         more, self._earlier = self._earlier[-SHOWN_AT_ONCE:], self._earlier[:-SHOWN_AT_ONCE]
-        await self.mount_all([*self._button(), *map(_bubble, more)], before=event.button)
+        await self._column.mount_all([*self._button(), *map(_bubble, more)], before=event.button)
         await event.button.remove()
         # What was on the screen stays there; the older messages are above it.
         self.call_after_refresh(lambda: self.scroll_to(y=self.max_scroll_y - below, animate=False))
+
+    @property
+    def _column(self) -> Vertical:
+        return self.query_one(".column", Vertical)
 
     def _button(self) -> list[Button]:
         label = Content(f"↑ {len(self._earlier)} earlier messages")

@@ -5,14 +5,16 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-LINES = Content.from_markup(
-    "[b $primary]localchat[/]\n\n"
-    "Everything you write stays on this machine.\n\n"
-    "[$foreground 60%]"
-    "[b]Ctrl+L[/]  choose or get a model\n"
-    "[b]Ctrl+O[/]  go back to a conversation\n"
-    "[b]Ctrl+N[/]  begin a new one"
-    "[/]"
+KEYS = {"Ctrl+L": "choose a model, or get one", "Ctrl+O": "go back to a conversation", "Ctrl+N": "begin a new one"}
+WIDTH = max(map(len, KEYS.values()))
+LINES = Content("\n").join(
+    [
+        Content.styled("localchat", "bold $primary"),
+        Content(""),
+        Content("Everything you write stays on this machine."),
+        Content(""),
+        *(Content.assemble((key, "bold $primary 80%"), f"  {text:{WIDTH}}") for key, text in KEYS.items()),
+    ]
 )
 
 
