@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localchat.errors import LocalchatError
 from localchat.gguf_file import ModelFile
@@ -16,10 +16,13 @@ from localchat.library import Installed
 from localchat.plan.plan import Plan
 from localchat.pull.events import Chosen, Progress, PullEvent, Ready
 from localchat.pull.offers import Offer
-from localchat.text import clean, duration, is_interactive, one_line, size
+from localchat.pull.pace import Pace
+from localchat.text import clean, is_interactive, one_line, size
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 LINE_SECONDS = 5.0  # between lines of progress where nobody watches a bar
-STAGES = {"download": "Downloading", "convert": "Converting", "check": "Checking"}
 
 
 def say(text: str) -> None:
@@ -37,67 +40,71 @@ def print_error(error: LocalchatError) -> None:
     say(f"localchat: {one_line(str(error), 500)}\n  {one_line(error.hint, 500)}")
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """A table on standard output; the columns in `right` are numbers."""
-    from rich.box import SIMPLE_HEAD
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """A table on standard output; the columns in `right` are numbers, the last one is cut where there is no room."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index in right else "left", overflow="fold")
+        shortest = None if index == len(headings) - 1 else max([len(heading), *(len(row[index]) for row in rows)])
+        table.add_column(heading, justify="right" if index in right else "left", no_wrap=True, min_width=shortest)
     for row in rows:
         table.add_row(*(Text(one_line(cell)) for cell in row))
     Console(highlight=False).print(table)
 
 
-class Meter:
-    """Shows a stream of progress: a bar on a terminal, else a line now and then."""
+@contextmanager
+def meter() -> Iterator[Callable[[Progress], None]]:
+    """A function to show progress with as long as the block lasts: a bar on a terminal, else a line now and then."""
+    if is_interactive():
+        with _bars() as show:
+            yield show
+    else:
+        yield _lines()
 
-    def __init__(self, started: float | None = None) -> None:
-        self._stage, self._began, self._first, self._next_line = "", started or time.monotonic(), 0, 0.0
 
-    def show(self, progress: Progress) -> None:
-        """One more step."""
-        now = time.monotonic()
-        if progress.stage != self._stage:
-            self._stage, self._began, self._first, self._next_line = progress.stage, now, progress.done_bytes, now
-        if now >= self._next_line or progress.done_bytes == progress.total_bytes:
-            self._next_line = now + LINE_SECONDS
-            say(self._line(progress, now - self._began))
+def _lines() -> Callable[[Progress], None]:
+    pace, next_at = Pace(), 0.0
 
-    def _line(self, progress: Progress, seconds: float) -> str:
-        rate = (progress.done_bytes - self._first) / seconds if seconds > 0.5 else 0
-        left = f", {duration((progress.total_bytes - progress.done_bytes) / rate)} left" if rate else ""
-        pace = f", {size(rate)}/s{left}" if rate else ""
-        return f"{STAGES[progress.stage]} {size(progress.done_bytes)} of {size(progress.total_bytes)}{pace}"
+    def show(progress: Progress) -> None:
+        nonlocal next_at
+        words, now = pace.words(progress), time.monotonic()
+        if now >= next_at or progress.done_bytes == progress.total_bytes:
+            next_at = now + LINE_SECONDS
+            say(words)
+
+    return show
 
 
 @contextmanager
-def meter() -> Iterator[Any]:
-    """A function to show progress with, as long as the block lasts."""
-    if not is_interactive():
-        yield Meter().show
-        return
+def _bars() -> Iterator[Callable[[Progress], None]]:
+    """One bar for each stage, the words of its pace, and what is at hand."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bars
 
+    pace = Pace()
     columns = [
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(),
-        TimeRemainingColumn(compact=True), TextColumn("[dim]{task.fields[item]}"),
-    ]  # fmt: skip
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
+        BarColumn(bar_width=24),
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[item]}", style="dim", markup=False),
+    ]
+    with Bars(*columns, console=Console(stderr=True, highlight=False)) as bars:
+        tasks: dict[str, TaskID] = {}
 
         def show(progress: Progress) -> None:
             if progress.stage not in tasks:
-                tasks[progress.stage] = bars.add_task(STAGES[progress.stage], item="", start=True)
+                tasks[progress.stage] = bars.add_task("", item="")
+            is_done = progress.done_bytes == progress.total_bytes
             bars.update(
                 tasks[progress.stage],
-                completed=progress.done_bytes, total=progress.total_bytes, item=one_line(progress.item, 40),
-            )  # fmt: skip
+                description=pace.words(progress),
+                completed=progress.done_bytes,
+                total=progress.total_bytes,
+                item="" if is_done else one_line(progress.item, 30),
+            )
 
         yield show
 
@@ -219,12 +226,11 @@ def print_offers(found: Sequence[Offer]) -> None:
             f"{offer.plan.quant}, {size(offer.plan.weights_bytes)}" if offer.plan else "does not fit",
             "none" if offer.is_local else size(offer.entry.download_bytes),
             offer.entry.licence,
-            offer.entry.format,
             ", ".join(notes(offer)),
         )
         for offer in found
     ]
-    print_table(("Name", "Here as", "Download", "Licence", "Prompt format", "Notes"), rows, right=(2,))
+    print_table(("Name", "Here as", "Download", "Licence", "Notes"), rows, right=(2,))
     say("Install one: localchat pull NAME")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fakes import ScriptedEngine
@@ -15,7 +16,7 @@ from localchat.history.store import History
 from localchat.library import Installed, Receipt, folder_for, record
 from localchat.paths import history_file
 from localchat.plan.plan import Plan
-from localchat.pull.events import Pull, PullEvent
+from localchat.pull.events import Progress, Pull, PullEvent
 from localchat.pull.offers import Offer
 from localchat.settings import Settings
 from localchat.tui.app import LocalchatApp, make_app
@@ -57,6 +58,13 @@ def install_fake(name: str = "parrot", system: str = "") -> Installed:
     )
 
 
+def endless_download() -> Iterator[PullEvent]:
+    """A download that goes on until it is stopped."""
+    for number in itertools.count():
+        time.sleep(0.005)
+        yield Progress("download", "model", number, 1 << 40)
+
+
 def offer(name: str, *, is_local: bool = False) -> Offer:
     """An offer of the real catalog."""
     entry = lookup(name)
@@ -72,10 +80,10 @@ class FakeServices:
         engines: Sequence[ScriptedEngine | LocalchatError] = (),
         *,
         offers: Sequence[Offer] = (),
-        pulls: Sequence[PullEvent | LocalchatError] = (),
+        pulls: Iterable[PullEvent | LocalchatError] = (),
         settings: Settings | None = None,
     ) -> None:
-        self.engines, self.pulls = list(engines), list(pulls)
+        self.engines, self.pulls = list(engines), pulls
         self.pulled: list[str] = []
         self.loads: list[str] = []
         self.pull_closed = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from desk import PLAN, FakeServices, install_fake, offer, wait_until
+from desk import PLAN, FakeServices, endless_download, install_fake, offer, wait_until
 from fakes import ScriptedEngine
 from textual.pilot import Pilot
 from textual.widgets import OptionList
@@ -78,7 +78,7 @@ async def test_a_typed_source_is_pulled_with_words_and_a_bar() -> None:
 
 
 async def test_escape_cancels_the_pull_first_and_then_closes() -> None:
-    fake = FakeServices(pulls=[CHOSEN, *[Progress("download", "model", index, 10**6) for index in range(200_000)]])
+    fake = FakeServices(pulls=endless_download())
     async with fake.app(None).run_test() as pilot:
         await looked(pilot)
         await pilot.press("tab", *"a/b", "enter")

@@ -10,8 +10,9 @@ from localchat.chat import TurnEvent
 from localchat.engine.events import Piece, Reading
 from localchat.history.store import History
 from localchat.paths import history_file
+from localchat.pull.events import Progress
 from localchat.tui.note import Note
-from localchat.tui.pace import paced
+from localchat.tui.pace import paced, seldom
 
 
 async def test_a_new_conversation_does_not_show_the_words_of_the_old_one() -> None:
@@ -68,6 +69,13 @@ async def test_a_question_that_a_crash_left_is_not_answered_by_itself() -> None:
         await ready(pilot)
         assert bubbles(pilot) == [("user", "old")]
         assert not engine.started.is_set()
+
+
+def test_progress_is_shown_seldom_but_its_end_always() -> None:
+    ticks = iter([0.0, 0.0, 0.01, 0.03, 0.05, 0.05, 0.06, 0.06])
+    events = [Progress("download", "model", done, 9) for done in (1, 2, 3, 4, 9)]
+    shown = list(seldom(events, 0.04, lambda: next(ticks)))
+    assert [progress.done_bytes for progress in shown] == [1, 4, 9]
 
 
 def test_pieces_that_come_close_together_become_one_and_none_is_lost() -> None:

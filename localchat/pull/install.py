@@ -67,7 +67,7 @@ def _from_folder(source: Source, folder: Path, wish: Wish, hardware: Hardware) -
     chosen = plan_for(read_config(folder), hardware, wish)
     _check_name(source.name, str(folder))
     yield Chosen(source.name, str(folder), chosen, 0, chosen.weights_bytes)
-    yield from _installed(source, folder, chosen, str(folder), None)
+    yield Ready((yield from _installed(source, folder, chosen, str(folder), None)))
 
 
 def _from_hub(source: Source, repo: Repo, wish: Wish, hardware: Hardware) -> Pull:
@@ -84,8 +84,9 @@ def _from_hub(source: Source, repo: Repo, wish: Wish, hardware: Hardware) -> Pul
     yield Chosen(source.name, repo.id, chosen, download, chosen.weights_bytes)
     check_disk(models_folder(), download + chosen.weights_bytes)
     yield from download_weights(repo, folder)
-    yield from _installed(source, folder, chosen, repo.id, repo.commit)
-    shutil.rmtree(folder)
+    model = yield from _installed(source, folder, chosen, repo.id, repo.commit)
+    shutil.rmtree(folder)  # before the last event: its reader may not come back
+    yield Ready(model)
 
 
 def _from_model_file(source: Source, path: Path, wish: Wish, hardware: Hardware) -> Pull:
@@ -100,17 +101,20 @@ def _from_model_file(source: Source, path: Path, wish: Wish, hardware: Hardware)
         yield from _hashing(path, sha256)
         _link(path, linked)
         finished = Finished(sha256.hexdigest(), {path.name: sha256.hexdigest()})
-        yield Ready(library.record(_receipt(source, linked, model.quant, origin, None, finished, {})))
+        installed = library.record(_receipt(source, linked, model.quant, origin, None, finished, {}))
+    yield Ready(installed)
 
 
-def _installed(source: Source, folder: Path, chosen: Plan, origin: str, commit: str | None) -> Pull:
-    """Convert a checkpoint into the library; the receipt comes last."""
+def _installed(
+    source: Source, folder: Path, chosen: Plan, origin: str, commit: str | None
+) -> Generator[Progress, None, Installed]:
+    """Convert a checkpoint into the library; the receipt comes last. Returns the model."""
     with _unfinished_discarded(source.name):
         path = _path(source, chosen.quant)
         finished, recipe = yield from _written(folder, path, chosen.quant, chosen.threads)
         small = {name: _sha256(folder / name) for name in SMALL_FILES if (folder / name).is_file()}
         finished = Finished(finished.sha256, {**small, **finished.inputs})
-        yield Ready(library.record(_receipt(source, path, chosen.quant, origin, commit, finished, recipe)))
+        return library.record(_receipt(source, path, chosen.quant, origin, commit, finished, recipe))
 
 
 def _written(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from localchat import library
 from localchat.catalog import Entry, entries
 from localchat.convert.config import parse_config
 from localchat.errors import LocalchatError
+from localchat.gguf_file import read_header
 from localchat.paths import models_folder
+from localchat.plan.facts import candidate_of, shape_of
 from localchat.plan.hardware import Hardware, detect
-from localchat.plan.plan import Plan, Wish
+from localchat.plan.plan import Plan, Wish, plan
 from localchat.pull.decide import plan_for
 from localchat.pull.source import package_file
 
@@ -37,8 +40,17 @@ def offers() -> list[Offer]:
 
 
 def _offer(entry: Entry, hardware: Hardware, installed: set[str]) -> Offer:
+    file = package_file(entry)
     try:
-        plan, problem = plan_for(parse_config(entry.config), hardware, Wish()), ""
+        chosen, problem = _plan(entry, file, hardware), ""
     except LocalchatError as error:
-        plan, problem = None, str(error)
-    return Offer(entry, plan, problem, entry.name in installed, package_file(entry) is not None)
+        chosen, problem = None, str(error)
+    return Offer(entry, chosen, problem, entry.name in installed, file is not None)
+
+
+def _plan(entry: Entry, file: Path | None, hardware: Hardware) -> Plan:
+    """The plan of the file that is there, or of the checkpoint that would be converted."""
+    if file is None:
+        return plan_for(parse_config(entry.config), hardware, Wish())
+    model = read_header(file)
+    return plan(shape_of(model), [candidate_of(model)], hardware, Wish())

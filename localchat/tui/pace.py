@@ -1,4 +1,4 @@
-"""A model can write faster than a screen should be painted: pieces that come close together become one."""
+"""Events can come faster than a screen should be painted: close ones become one, or only the last counts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from localchat.chat import TurnEvent
 from localchat.engine.events import Piece
+from localchat.pull.events import Progress, PullEvent
 
 PAINT_SECONDS = 0.04
 
@@ -28,3 +29,16 @@ def paced(
             yield event
     if held:
         yield Piece(held)
+
+
+def seldom(
+    events: Iterable[PullEvent], seconds: float = PAINT_SECONDS, clock: Callable[[], float] = time.monotonic
+) -> Iterator[PullEvent]:
+    """The same events without progress that comes within `seconds` of the last one passed on; never without an end."""
+    passed_at = float("-inf")
+    for event in events:
+        if isinstance(event, Progress):
+            if clock() - passed_at < seconds and event.done_bytes < event.total_bytes:
+                continue
+            passed_at = clock()
+        yield event

@@ -24,6 +24,7 @@ from localchat.library import Installed, installed
 from localchat.pull.events import PullEvent, Ready
 from localchat.pull.offers import Offer
 from localchat.text import one_line, size
+from localchat.tui.pace import seldom
 from localchat.tui.pull_panel import PullPanel
 from localchat.tui.services import Services
 
@@ -123,7 +124,7 @@ class PickerScreen(ModalScreen[Installed | None]):
         worker, failure = get_current_worker(), None
         try:
             with closing(self._services.pull(source)) as events:
-                for event in events:
+                for event in seldom(events):
                     self.post_message(self.Pulled(event))
                     if worker.is_cancelled:
                         break
