@@ -21,8 +21,8 @@ from localchat.text import clean, is_interactive
 def answer(
     model: Installed, settings: Settings, prompt: str, system: str | None, stops: Sequence[str],
     changes: dict[str, Any], context: int | None, as_json: bool,
-) -> None:  # fmt: skip
-    """Load the model, answer, and print the answer as it comes, or as one JSON object at the end."""
+) -> dict[str, Any]:  # fmt: skip
+    """Load the model and answer: print the answer as it comes, or for a program return it with its facts."""
     printer = _Collector(model.name) if as_json else _Printer()
     conversation = Conversation()
     system = system if system is not None else settings.system or model.receipt.system
@@ -34,9 +34,9 @@ def answer(
         with closing(reply(engine, conversation.ask(prompt), sampling, all_stops, Forgotten())) as events:
             for event in events:
                 printer.show(event)
-    printer.finish()
     if printer.done:
         remember_use(model, printer.done.usage.tokens_per_second)
+    return printer.finish()
 
 
 class _Printer:
@@ -61,7 +61,7 @@ class _Printer:
             case Done():
                 self.done = event
 
-    def finish(self) -> None:
+    def finish(self) -> dict[str, Any]:
         if self._last != "\n":
             print(flush=True)
         if self.done and is_interactive():
@@ -69,6 +69,7 @@ class _Printer:
             cut = " · cut at the length limit" if self.done.reason == "length" else ""
             text = f"{usage.completion_tokens} tokens, {usage.tokens_per_second:.1f}/s"
             print(f"\x1b[2m{text}, first after {usage.first_token_seconds:.1f} s{cut}\x1b[0m", file=sys.stderr)
+        return {}
 
     def _show_status(self, status: str) -> None:
         """One line that is written over; nothing where nobody watches."""
@@ -97,27 +98,22 @@ class _Collector:
             case Done():
                 self.done = event
 
-    def finish(self) -> None:
-        from localchat.printing import print_json
-
-        if self.done is None:
-            return
+    def finish(self) -> dict[str, Any]:
+        assert self.done is not None, "a reply ends with Done"
         usage = self.done.usage
-        print_json(
-            {
-                "text": self._text,
-                "finish_reason": self.done.reason,
-                "model": self._model,
-                "usage": {
-                    "prompt_tokens": usage.prompt_tokens,
-                    "cached_tokens": usage.cached_tokens,
-                    "completion_tokens": usage.completion_tokens,
-                },
-                "timings": {
-                    "first_token": usage.first_token_seconds,
-                    "prompt_tokens_per_second": usage.prompt_tokens_per_second,
-                    "tokens_per_second": usage.tokens_per_second,
-                },
-                "ledger": asdict(self._ledger),
-            }
-        )
+        return {
+            "text": self._text,
+            "finish_reason": self.done.reason,
+            "model": self._model,
+            "usage": {
+                "prompt_tokens": usage.prompt_tokens,
+                "cached_tokens": usage.cached_tokens,
+                "completion_tokens": usage.completion_tokens,
+            },
+            "timings": {
+                "first_token": usage.first_token_seconds,
+                "prompt_tokens_per_second": usage.prompt_tokens_per_second,
+                "tokens_per_second": usage.tokens_per_second,
+            },
+            "ledger": asdict(self._ledger),
+        }

@@ -57,6 +57,8 @@ def app(model: str | None, context: int | None = None) -> None:
     from localchat.tui.app import run_app
 
     chosen = _model(model) if model else None
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise LocalchatError("the app needs a terminal", "in a script, use: localchat run MODEL PROMPT")
     run_app(_settings(), chosen, context)
 
 
@@ -80,8 +82,11 @@ def run(
 ) -> None:  # fmt: skip
     """Answer one prompt, given as an argument, on standard input, or both."""
     from localchat.answer import answer
+    from localchat.printing import print_json
 
-    answer(_model(model), _settings(), _prompt(prompt), system, stop, sampling, context, as_json)
+    facts = answer(_model(model), _settings(), _prompt(prompt), system, stop, sampling, context, as_json)
+    if as_json:
+        print_json(facts)
 
 
 @localchat.command()

@@ -61,12 +61,15 @@ def _refuse(constant: str) -> Any:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Write beside, then rename: yields `path.partial`, which becomes `path` only if the body ends well.
+    """Write beside, then rename: yields a `.partial` file, which becomes `path` only if the body ends well.
 
-    The partial file is synced before the rename and deleted when the body fails or is stopped.
-    Raises LocalchatError in plain words when the disk is full or the folder cannot be written.
+    The partial file is this process's own; it is synced before the rename, and deleted when the body fails or is
+    stopped. Raises LocalchatError in plain words when the disk is full or the folder cannot be written, or when
+    there is something at `path` that is no ordinary file.
     """
-    partial = path.with_name(path.name + PARTIAL)
+    if path.exists() and not path.is_file():
+        raise LocalchatError(f"{path} is no ordinary file", "choose another name to write to")
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         yield partial
         _sync(partial)
@@ -93,6 +96,8 @@ def disk_error(error: OSError, path: Path) -> LocalchatError:
             f"the disk is full: {path.name} could not be written",
             f"free some space on the disk of {path.parent}, then run the same command again",
         )
+    if error.filename is not None and Path(error.filename).parent != path.parent:
+        return BadFile(f"{error.filename} cannot be read: {error.strerror or error}", "check that it is still there")
     return LocalchatError(
         f"{path.name} could not be written: {error.strerror or error}", f"check the folder {path.parent}"
     )

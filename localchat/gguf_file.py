@@ -7,6 +7,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 an
 from __future__ import annotations
 
 import math
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,14 @@ COUNT_LIMIT = 65_536
 KEY_LIMIT_BYTES = 1024
 NAME_LIMIT_BYTES = 63  # GGML_MAX_NAME is 64 with its closing zero
 STRING_LIMIT_BYTES = 4 << 20
-ARRAY_LIMIT = 4 << 20
+ARRAY_LIMIT = 1 << 20
+HEADER_LIMIT_BYTES = 64 << 20
 DIMENSIONS_LIMIT = 4
 DIMENSION_LIMIT = 1 << 31
+TOKEN_ID = re.compile(r"tokenizer\.ggml\.\w+_token_id")
+NO_TOKEN = 0xFFFFFFFF  # how some writers say that there is none
 
-STRING, ARRAY = 8, 9
+UINT32, STRING, ARRAY = 4, 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 
@@ -72,8 +76,9 @@ class ModelFile:
     def quant(self) -> str:
         """The file type as llama.cpp names it, such as `Q4_K_M`; `unknown` where the header does not say."""
         number = self.metadata.get("general.file_type")
-        known: dict[Any, str] = {int(kind): kind.name for kind in LlamaFileType}
-        return known.get(number, "unknown").removeprefix("MOSTLY_").removeprefix("ALL_")
+        known: dict[int, str] = {int(kind): kind.name for kind in LlamaFileType}
+        name = known.get(number, "unknown") if isinstance(number, int) else "unknown"
+        return name.removeprefix("MOSTLY_").removeprefix("ALL_")
 
     def fact(self, key: str, default: Any = None) -> Any:
         """A value of the architecture, such as `context_length` for `llama.context_length`."""
@@ -106,6 +111,7 @@ class _Reader:
         if max(tensor_count, metadata_count) > COUNT_LIMIT:
             self._fail("it declares an absurd number of entries")
         metadata = self._metadata(metadata_count)
+        self._check_vocabulary(metadata)
         tensors = [self._tensor() for _ in range(tensor_count)]
         alignment = self._alignment(metadata)
         data_offset = _aligned(self._at, alignment)
@@ -116,6 +122,8 @@ class _Reader:
         raise BadFile(f"{self._path.name} is not a sound GGUF file: {what}", "download or convert the model again")
 
     def _take(self, count: int) -> bytes:
+        if self._at + count > HEADER_LIMIT_BYTES:
+            self._fail("its header is too long")
         if count > self._file_bytes - self._at or len(data := self._file.read(count)) != count:
             self._fail("it is cut short")
         self._at += count
@@ -142,7 +150,10 @@ class _Reader:
             key = self._text(KEY_LIMIT_BYTES)
             if not key or not key.isprintable() or key in metadata:
                 self._fail("a metadata key is empty, unprintable or there twice")
-            metadata[key] = self._value(self._number("I"))
+            kind = self._number("I")
+            if key == "general.alignment" and kind != UINT32:
+                self._fail("its alignment is no 32-bit number")
+            metadata[key] = self._value(kind)
         return metadata
 
     def _value(self, kind: int) -> Any:
@@ -191,6 +202,19 @@ class _Reader:
             self._fail("its alignment is not a power of two")
         return alignment
 
+    def _check_vocabulary(self, metadata: dict[str, Any]) -> None:
+        """llama.cpp ends its process over a doubled token, and reads beyond arrays that are too short."""
+        texts = metadata.get("tokenizer.ggml.tokens", [])
+        if not isinstance(texts, list) or len(set(map(str, texts))) != len(texts):
+            self._fail("its vocabulary is no list, or has a token twice")
+        for name in ("scores", "token_type"):
+            values = metadata.get(f"tokenizer.ggml.{name}", texts)
+            if not isinstance(values, list) or len(values) != len(texts):
+                self._fail(f"its vocabulary and its {name} do not have the same length")
+        for key in metadata:
+            if TOKEN_ID.fullmatch(key) and not _is_token(metadata[key], len(texts)):
+                self._fail(f"{key} is no token of its vocabulary")
+
     def _check_layout(self, tensors: list[Tensor], data_offset: int, alignment: int) -> None:
         if len({tensor.name for tensor in tensors}) != len(tensors):
             self._fail("two tensors have one name")
@@ -201,6 +225,10 @@ class _Reader:
             expected = _aligned(tensor.offset + tensor.bytes, alignment)
         if tensors and data_offset + tensors[-1].offset + tensors[-1].bytes > self._file_bytes:
             self._fail("its tensors reach beyond its end")
+
+
+def _is_token(value: Any, vocabulary: int) -> bool:
+    return type(value) is int and (0 <= value < max(1, vocabulary) or value == NO_TOKEN)
 
 
 def _aligned(offset: int, alignment: int) -> int:

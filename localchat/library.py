@@ -19,6 +19,11 @@ from localchat.files import PARTIAL, read_json, write_text
 from localchat.paths import is_safe_name, models_folder, private_folder, safe_join
 
 RECEIPT, USE = "receipt.json", "use.json"
+TEXTS = ("name", "file", "file_sha256", "quant", "source", "system", "installed_at")
+FIELD_TYPES: dict[str, type] = {
+    **dict.fromkeys(TEXTS, str), **dict.fromkeys(("inputs", "recipe", "versions"), dict), "file_bytes": int,
+}  # fmt: skip
+USE_TYPES: dict[str, type] = {"last_used_at": str, "tokens_per_second": float}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +124,13 @@ def discard_unfinished(name: str) -> None:
 
 
 def remove(name: str) -> int:
-    """Delete a model; returns the bytes of its file. A linked file stays where it was linked from."""
-    model = find(name)
-    shutil.rmtree(model.folder)
-    return model.receipt.file_bytes
+    """Delete a model, a damaged one too; returns the bytes of its file. A linked file stays where it came from."""
+    try:
+        freed = find(name).receipt.file_bytes
+    except BadFile:
+        freed = 0
+    shutil.rmtree(models_folder() / name)
+    return freed
 
 
 def remember_use(model: Installed, tokens_per_second: float) -> None:
@@ -144,16 +152,30 @@ def _receipt(raw: Mapping[str, Any], name: str) -> Receipt:
     """The receipt in parsed JSON; fields that a later version added are left out."""
     known = {key: value for key, value in raw.items() if key in Receipt.__dataclass_fields__}
     try:
-        receipt = Receipt(**{**known, "checks": tuple(known["checks"]), "stops": tuple(known.get("stops", ()))})
+        receipt = Receipt(**{**known, "checks": _texts(known["checks"]), "stops": _texts(known.get("stops", []))})
     except (TypeError, KeyError) as error:
         raise BadFile(f"the receipt of the model {name} is damaged", "pull it again") from error
-    if receipt.name != name or not isinstance(receipt.file, str) or not is_safe_name(receipt.file):
+    if not _is_sound(receipt):
+        raise BadFile(f"the receipt of the model {name} is damaged", "pull it again")
+    if receipt.name != name or not is_safe_name(receipt.file):
         raise BadFile(f"the receipt of the model {name} is not its own", "pull it again")
     return receipt
 
 
 def _use(path: Path) -> dict[str, Any]:
     try:
-        return read_json(path) if path.is_file() else {}
+        raw = read_json(path) if path.is_file() else {}
     except BadFile:
         return {}  # only a convenience is lost
+    return {key: value for key, value in raw.items() if isinstance(value, USE_TYPES.get(key, ()))}
+
+
+def _is_sound(receipt: Receipt) -> bool:
+    return all(isinstance(getattr(receipt, name), kind) for name, kind in FIELD_TYPES.items())
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """The texts of a list. Raises TypeError for anything else."""
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise TypeError("a list of texts is wanted")
+    return tuple(value)

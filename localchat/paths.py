@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 from localchat.errors import LocalchatError
 
 PART_BYTES = 200
-RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
+RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
+FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff<>:"|?*\\]')
 
 
 def home() -> Path:
     """The folder of everything that localchat keeps: `LOCALCHAT_HOME`, else the platform's data folder."""
     chosen = os.environ.get("LOCALCHAT_HOME")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        try:
+            return Path(chosen).expanduser().absolute()
+        except RuntimeError as error:
+            raise LocalchatError(
+                f"LOCALCHAT_HOME is {chosen}, whose user is not known", "set it to a folder"
+            ) from error
     from platformdirs import user_data_path
 
     return user_data_path("localchat", appauthor=False)
@@ -25,17 +31,17 @@ def home() -> Path:
 
 def models_folder() -> Path:
     """One folder for each installed model, `models/NAME/`."""
-    return private_folder(home() / "models")
+    return private_folder(private_folder(home()) / "models")
 
 
 def downloads_folder() -> Path:
     """Checkpoints that are being downloaded; what lies here is kept until it is converted."""
-    return private_folder(home() / "downloads")
+    return private_folder(private_folder(home()) / "downloads")
 
 
 def logs_folder() -> Path:
     """llama.cpp's own words, one file for each engine."""
-    return private_folder(home() / "logs")
+    return private_folder(private_folder(home()) / "logs")
 
 
 def history_file() -> Path:
@@ -76,14 +82,22 @@ def safe_join(root: Path, name: str) -> Path:
 
     Raises LocalchatError for absolute names, drives, `..`, reserved names, and links that lead out of the root.
     """
-    windows = PureWindowsPath(name)
-    parts = PurePosixPath(name).parts
-    if name.startswith("/") or windows.drive or windows.root or not parts or not all(map(is_safe_name, parts)):
+    parts = PurePosixPath(name).parts  # a leading slash, a drive or a backslash is in a part, and no part may have it
+    if not parts or not all(map(is_safe_name, parts)):
         raise LocalchatError(f"the file name {name!r} is not safe to use", "do not trust where it came from")
     path = root.joinpath(*parts)
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)) or _is_loop(path):
         raise LocalchatError(f"the file name {name!r} leads out of its folder", "do not trust where it came from")
     return path
+
+
+def _is_loop(path: Path) -> bool:
+    """Do links lead in a circle? `realpath` does not say so."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def model_name(text: str) -> str:

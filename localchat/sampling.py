@@ -48,8 +48,8 @@ def checked(sampling: Sampling) -> Sampling:
         low, high = RANGES[field.name]
         if value is not None and not low <= value <= high:
             flag = field.name.replace("_", "-")
-            bound = f"from {low:g} to {high:g}" if high != UNBOUNDED else f"{low:g} or more"
-            raise LocalchatError(f"{flag} cannot be {value:g}", f"give --{flag} a number {bound}")
+            bound = f"from {low:,} to {high:,}" if high != UNBOUNDED else f"{low:g} or more"
+            raise LocalchatError(f"{flag} is out of range", f"give --{flag} a number {bound}")
     return sampling
 
 

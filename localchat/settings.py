@@ -42,7 +42,7 @@ def load(path: Path | None = None) -> Settings:
 def _from_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_bytes(path, CONFIG_LIMIT_BYTES).decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LocalchatError(f"{path} is not valid TOML: {error}", "mend or delete the file") from error
 
 
@@ -51,7 +51,7 @@ def _from_environment() -> dict[str, Any]:
     for field in fields(Settings):
         text = os.environ.get(f"LOCALCHAT_{field.name.upper()}")
         if text is not None:
-            found[field.name] = int(text) if field.name in LIMITS and text.isdecimal() else text
+            found[field.name] = int(text) if field.name in LIMITS and text.isdecimal() and len(text) < 10 else text
     return found
 
 
@@ -61,8 +61,8 @@ def _with(settings: Settings, values: dict[str, Any], origin: str) -> Settings:
         if name not in known:
             raise LocalchatError(f"{origin} has an unknown setting {name!r}", f"known are: {', '.join(known)}")
         if type(value) is not known[name]:
-            raise LocalchatError(f"{origin}: {name} must be a {known[name].__name__}", f"got {value!r}")
+            raise LocalchatError(f"{origin}: {name} must be a {known[name].__name__}", "mend the value")
         low, high = LIMITS.get(name, (0, 0))
         if isinstance(value, int) and not low <= value <= high:
-            raise LocalchatError(f"{origin}: {name} must be from {low:,} to {high:,}", f"got {value:,}")
+            raise LocalchatError(f"{origin}: {name} must be from {low:,} to {high:,}", "mend the value")
     return replace(settings, **values)

@@ -15,7 +15,7 @@ ESCAPE = "\x1b"
 # ZERO WIDTH JOINER (200D) stays: emoji families and several scripts need it.
 INVISIBLE = [
     *range(0x200B, 0x200D), *range(0x200E, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070),
-    0x061C, 0x180E, 0xFEFF, 0x2028, 0x2029, *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080),
+    0x061C, 0x180E, 0xFEFF, 0x2028, 0x2029, *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080), *range(0xE0100, 0xE01F0),
 ]  # fmt: skip
 CONTROLS = [*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)]
 NONCHARACTERS = [*range(0xFDD0, 0xFDF0), *(plane << 16 | low for plane in range(17) for low in (0xFFFE, 0xFFFF))]
@@ -28,7 +28,7 @@ REMOVED: dict[int, str | None] = {
 }
 HARMLESS = re.compile(r"[\t\n\x20-\x7e]*")
 
-SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE)
+SIZE = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]+)?)\s*([KMGT]?)(i?)B?\s*", re.IGNORECASE | re.ASCII)
 UNITS = "KMGT"
 
 
@@ -50,7 +50,7 @@ def size(count: int | float) -> str:
     """Bytes in binary units: `4.1 GiB`, `96 MiB`, `812 B`."""
     amount, unit = float(count), "B"
     for prefix in UNITS:
-        if abs(amount) < 1024:
+        if abs(amount) < 1023.5:  # what would be rounded to 1024 is one of the next unit
             break
         amount, unit = amount / 1024, f"{prefix}iB"
     digits = 1 if unit != "B" and abs(amount) < 100 else 0

@@ -54,7 +54,7 @@ def install_fake(name: str = "parrot", system: str = "") -> Installed:
             versions={},
             checks=(),
             system=system,
-        )  # fmt: skip
+        )
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from itertools import count
 from types import SimpleNamespace
 
@@ -119,13 +119,31 @@ def test_a_reply_that_ends_is_kept_with_its_reason(notebook: Notebook, reason: E
 
 @pytest.mark.parametrize(("events_read", "text"), [(1, ""), (4, ""), (5, "Once "), (7, "Once upon a time.")])
 def test_a_reply_that_is_closed_is_kept_as_far_as_it_came(notebook: Notebook, events_read: int, text: str) -> None:
-    engine = ScriptedEngine(SCRIPT)
-    events = turn(engine, notebook)
+    events = turn(ScriptedEngine(SCRIPT), notebook)
     for _ in range(events_read):
         next(events)
     events.close()
     assert notebook.finished == [(text, "stopped")]
-    assert engine.closed.is_set() or events_read == 1
+
+
+class Clinging(ScriptedEngine):
+    """Keeps its last reply, so that it ends only if somebody closes it."""
+
+    last: Generator[Event]
+
+    def reply(self, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str]) -> Generator[Event]:
+        self.last = super().reply(tokens, sampling, stops)
+        return self.last
+
+
+def test_closing_a_turn_stops_the_engine(notebook: Notebook) -> None:
+    engine = Clinging(SCRIPT)
+    events = turn(engine, notebook)
+    for _ in range(5):
+        next(events)
+    assert not engine.closed.is_set()
+    events.close()
+    assert engine.closed.is_set()
 
 
 def test_closing_after_the_end_changes_nothing(notebook: Notebook) -> None:

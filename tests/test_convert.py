@@ -132,6 +132,8 @@ def test_one_file_of_weights_gives_the_tensors_of_several(file: str, chatml: Pat
     convert(chatml, file, tmp_path / "several.gguf")
     convert(in_one_file(chatml, tmp_path / "checkpoint"), file, tmp_path / "one.gguf")
     assert tensors(tmp_path / "one.gguf") == tensors(tmp_path / "several.gguf")
+    # written in the order in which the weights lie, so that the disk reads forward only
+    assert next(iter(tensors(tmp_path / "one.gguf"))) == "output_norm.weight"
     assert metadata(tmp_path / "one.gguf") == metadata(tmp_path / "several.gguf")
 
 
@@ -236,7 +238,16 @@ def test_buffers_of_old_versions_are_left_out_and_still_hashed(tmp_path: Path) -
 
 def test_what_authors_recommend_for_sampling_is_kept(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "checkpoint")
-    with_json(folder, "generation_config.json", temperature=0.5, top_k=20, top_p=1, do_sample=True, min_p="x")
+    with_json(
+        folder,
+        "generation_config.json",
+        temperature=0.5,
+        top_k=20,
+        top_p=1,
+        do_sample=True,
+        min_p="x",
+        repetition_penalty=True,
+    )
     convert(folder, "F32", tmp_path / "model.gguf")
     found = {key: value for key, value in metadata(tmp_path / "model.gguf").items() if "sampling" in key}
     assert found == {

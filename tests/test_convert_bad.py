@@ -76,7 +76,7 @@ def test_a_file_that_is_empty_is_named(name: str, folder: Path) -> None:
     "names",
     [
         ["pytorch_model.bin"], ["pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"],
-        ["consolidated.safetensors"], ["adapter_model.safetensors"], ["model.gguf"], ["model.safetensors.index.json.bak"],
+        ["consolidated.safetensors"], ["adapter_model.safetensors"], ["model.gguf"], ["model.safetensors.bak"],
     ],
 )  # fmt: skip
 def test_weights_of_another_kind_alone_are_refused(names: list[str], folder: Path) -> None:
@@ -111,13 +111,24 @@ BAD_INDEX: dict[str, Any] = {
 
 @pytest.mark.parametrize("value", BAD_INDEX.values(), ids=BAD_INDEX.keys())
 def test_an_index_that_names_anything_but_a_file_beside_it_is_refused(value: Any, folder: Path) -> None:
-    (folder.parent / "model.safetensors").write_bytes(shard(weights()))
+    for place in (folder.parent / "model.safetensors", folder / "pytorch_model.bin"):
+        place.write_bytes(shard(weights()))
     with refused("index"):
         planned(indexed(folder, lm_head__weight=value))
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"{}", b'{"weight_map": {}}', b'{"weight_map": []}', b'{"weight_map": {"a": NaN}}', b"\xff"]
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"weight_map": {}}',
+        b'{"weight_map": []}',
+        b'{"weight_map": "a"}',
+        b'{"weight_map": {"a": NaN}}',
+        b"\xff",
+    ],
 )
 def test_an_index_that_is_none_is_refused(data: bytes, folder: Path) -> None:
     (indexed(folder) / INDEX).write_bytes(data)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 import tracemalloc
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tiny import CONFIG, checkpoint, refused, shapes, shard, weights
 
+from localchat.convert import write as writer
 from localchat.convert.checkpoint import read_checkpoint
 from localchat.convert.write import BLOCK_WEIGHTS, Finished, Layout, Written, layout, write
 
@@ -82,10 +85,27 @@ def test_a_weight_that_is_not_finite_stops_it(name: str, dtype: str, value: floa
     assert quantizers() == []
 
 
-def test_a_disk_that_is_full_stops_the_threads_too(large: Layout) -> None:
+def test_a_disk_that_is_full_stops_the_threads_too(large: Layout, tmp_path: Path) -> None:
+    full = tmp_path / "model.gguf"
+    full.symlink_to("/dev/full")  # a link, so that nothing could ever take the place of the device itself
     with pytest.raises(OSError, match="No space left"):
-        list(write(large, Path("/dev/full"), threads=2))
+        list(write(large, full, threads=2))
     assert quantizers() == []
+
+
+def test_every_thread_has_a_block_at_the_same_time(
+    chatml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantized, calls, together = writer._quantized, itertools.count(), threading.Barrier(3, timeout=60)
+
+    def met(*arguments: Any) -> Any:
+        if next(calls) < together.parties:
+            together.wait()  # breaks if the others never come
+        return quantized(*arguments)
+
+    monkeypatch.setattr(writer, "_quantized", met)
+    *_, last = write(layout(read_checkpoint(chatml, "x"), "Q8_0"), tmp_path / "model.gguf", threads=3)
+    assert isinstance(last, Finished)
 
 
 def test_the_file_does_not_depend_on_the_number_of_threads(chatml: Path, tmp_path: Path) -> None:

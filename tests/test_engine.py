@@ -24,7 +24,7 @@ CONTEXT = 512
 
 @pytest.fixture(scope="module")
 def engine(chatml_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
-    with EngineProcess(chatml_file, Placement(CONTEXT, 0, 2, 512, "f16"), log(tmp_path_factory)) as engine:
+    with EngineProcess(chatml_file, Placement(CONTEXT, 0, 1, 512, "f16"), log(tmp_path_factory)) as engine:
         yield engine
 
 

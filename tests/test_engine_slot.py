@@ -146,9 +146,10 @@ def test_a_limit_ends_the_reply(limit: int) -> None:
     assert (len(pieces), done.reason, done.usage.completion_tokens) == (limit, "length", limit)
 
 
-def test_a_full_context_ends_the_reply() -> None:
+@pytest.mark.parametrize("limit", [None, 50])
+def test_a_full_context_ends_the_reply(limit: int | None) -> None:
     model = ScriptedModel([b"a"] * 100, tokens=10)
-    _, done = reply(model)
+    _, done = reply(model, limit=limit)
     assert (done.reason, len(PROMPT) + done.usage.completion_tokens) == ("length", 10)
 
 

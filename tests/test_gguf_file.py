@@ -54,8 +54,10 @@ def test_a_sound_file_is_read(tmp_path: Path) -> None:
         g.gguf((*g.PAIRS, g.pair("empty", g.ARRAY, g.array(g.UINT32, 0, b"")))),
         g.gguf((*g.PAIRS, g.pair("k" * 1024, g.STRING, g.text("")))),
         g.gguf(entries=[g.entry("n" * 63, [8], g.F32, 0)]),
-        g.gguf(entries=[g.entry("four", [2, 2, 2, 2], g.F32, 0)]),
+        g.gguf(entries=[g.entry("four", [2, 2, 2, 1], g.F32, 0)]),
         g.gguf(data=g.DATA + b"something more"),
+        g.gguf([g.pair(f"{number}", g.BOOL, b"\1") for number in range(65_536)]),
+        g.gguf((g.pair("text", g.STRING, g.text("x" * (4 << 20))),)),
         g.gguf((*g.PAIRS, g.pair("general.alignment", g.UINT32, g.number(32)))),
         g.gguf(
             (g.pair("general.alignment", g.UINT32, g.number(64)),),
@@ -121,7 +123,7 @@ def agree(model: ModelFile, oracle: gguf.GGUFReader) -> None:
         assert data[mine.offset : mine.offset + mine.bytes] == theirs.data.tobytes()
 
 
-@pytest.mark.parametrize("alignment", [None, 8, 64, 4096])
+@pytest.mark.parametrize("alignment", [None, 8, 64, 65_536])
 def test_a_file_of_the_gguf_package_reads_the_same_with_both(alignment: int | None, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     written(path, alignment)
@@ -189,6 +191,11 @@ BAD_FILES: dict[str, bytes] = {
     "array in an array": g.gguf((g.pair("a", g.ARRAY, g.array(g.ARRAY, 1, g.array(g.UINT32, 0, b""))),)),
     "5,000 arrays in each other": g.gguf((g.pair("a", g.ARRAY, g.array(g.ARRAY, 1, b"") * 5000),)),
     "alignment 13": g.gguf((g.pair("general.alignment", g.UINT32, g.number(13)),)),
+    "alignment 24 that everything keeps to": g.gguf(
+        (g.pair("general.alignment", g.UINT32, g.number(24)),),
+        (g.ENTRIES[0], g.entry("output.weight", [32, 2], g.Q8_0, 48)), bytes(116), alignment=24,
+    ),
+    "65,537 keys": g.gguf([g.pair(f"{number}", g.BOOL, b"\1") for number in range(65_537)]),
     "alignment 0": g.gguf((g.pair("general.alignment", g.UINT32, g.number(0)),)),
     "alignment 2^31": g.gguf((g.pair("general.alignment", g.UINT32, g.number(1 << 31)),)),
     "alignment as an int32": g.gguf((g.pair("general.alignment", g.INT32, g.number(32)),)),
@@ -218,7 +225,7 @@ BAD_FILES: dict[str, bytes] = {
     "data one byte short": g.gguf(data=g.DATA[:-1]),
     "no data": g.gguf(data=b""),
     "tensor larger than the file": g.gguf(entries=[g.entry("a", [8, 1 << 20], g.F32, 0)]),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("data", BAD_FILES.values(), ids=BAD_FILES.keys())

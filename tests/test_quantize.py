@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import gguf
@@ -16,6 +21,8 @@ from numpy.typing import NDArray
 from tiny import refused
 
 from localchat.convert.recipe import BASE
+from localchat.llama import libraries
+from localchat.llama.libraries import library_folder, load_library
 from localchat.llama.quantize import prepare, quantize, row_bytes, to_floats
 
 Floats = NDArray[np.float32]
@@ -26,7 +33,7 @@ MADE_HERE = sorted(set(BASE.values()))
 
 def normal(rows: int, columns: int) -> Floats:
     """Weights as models have them."""
-    return np.random.default_rng(3).standard_normal((rows, columns), dtype=np.float32) / 30
+    return np.random.default_rng(3).standard_normal((rows, columns), dtype=np.float32) / np.float32(30)
 
 
 def rows_that_trip() -> Floats:
@@ -131,3 +138,42 @@ def test_rows_that_are_not_aligned_or_not_in_order_are_widened_too(dtype: str) -
         out = np.empty(rows.shape, np.float32)
         to_floats(rows, dtype, out)
         np.testing.assert_array_equal(out, wanted)
+
+
+def test_llama_cpp_itself_stays_out_of_the_process_that_converts() -> None:
+    """Only ggml's plain library is loaded; devices and threads of llama.cpp belong to child processes."""
+    script = """
+import sys
+import localchat.convert.write
+from gguf.constants import GGMLQuantizationType
+from localchat.llama.quantize import prepare
+prepare([GGMLQuantizationType.Q4_K])
+maps = open("/proc/self/maps").read() if sys.platform == "linux" else ""
+print("llama_cpp" in sys.modules, "libggml-base" in maps or not maps, "libllama" in maps)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False True False\n"
+
+
+def test_a_library_that_is_missing_is_named_with_what_to_do() -> None:
+    with refused("no-such-thing"):
+        load_library("no-such-thing")
+
+
+def test_without_llama_cpp_python_one_is_told_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with refused("llama-cpp-python is not installed"):
+        library_folder()
+
+
+@pytest.mark.parametrize(("platform", "name"), [("linux", "libx.so"), ("darwin", "libx.dylib"), ("win32", "x.dll")])
+def test_every_platform_has_its_own_name_for_a_library(
+    platform: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    (tmp_path / name).touch()
+    monkeypatch.setattr(libraries, "library_folder", lambda: tmp_path)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(ctypes, "CDLL", loaded.append)
+    load_library("x")
+    assert loaded == [str(tmp_path / name)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from tiny import raw_shard, refused, shard, sound_or_refused
 
 from localchat.convert.safetensors import TensorRef, read_shard
@@ -39,7 +40,7 @@ def several(data: bytes, *tensors: tuple[str, int, int]) -> bytes:
 
 
 def test_tensors_are_found_where_they_lie(tmp_path: Path) -> None:
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "b.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
         "a.weight": np.arange(5, dtype=np.float16),
         "c": np.arange(4, dtype=np.uint16).reshape(2, 2),
@@ -71,6 +72,17 @@ def test_tensors_are_found_where_they_lie(tmp_path: Path) -> None:
 )
 def test_oddities_of_the_format_are_read(data: bytes, count: int, tmp_path: Path) -> None:
     assert len(read(tmp_path, data)) == count
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width"),
+    [
+        ("F64", 8), ("I64", 8), ("U64", 8), ("F32", 4), ("I32", 4), ("U32", 4),
+        ("F16", 2), ("BF16", 2), ("I16", 2), ("U16", 2), ("I8", 1), ("U8", 1), ("BOOL", 1),
+    ],
+)  # fmt: skip
+def test_every_type_has_its_width(dtype: str, width: int, tmp_path: Path) -> None:
+    assert len(read(tmp_path, one(bytes(3 * width), dtype=dtype, shape=[3], data_offsets=[0, 3 * width]))) == 1
 
 
 BAD_FILES: dict[str, bytes] = {

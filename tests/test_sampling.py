@@ -14,7 +14,7 @@ from localchat.sampling import RANGES, UNBOUNDED, Sampling, checked, overridden
 
 
 def test_the_defaults_are_in_range_and_every_field_has_one() -> None:
-    assert checked(Sampling()) == Sampling()
+    assert checked(Sampling()) == Sampling(0.7, 40, 0.95, 0.05, 1.0, None, None)
     assert {field.name for field in fields(Sampling)} == set(RANGES)
 
 
@@ -23,10 +23,15 @@ def with_(name: str, value: Any) -> Sampling:
     return replace(Sampling(), **{name: value})
 
 
-@pytest.mark.parametrize("name", RANGES)
-def test_both_ends_of_a_range_belong_to_it(name: str) -> None:
-    low, high = RANGES[name]
-    for value in (low, high if high != UNBOUNDED else 1 << 40):
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("temperature", 0, 10), ("top_k", 0, 1_000_000), ("top_p", 0, 1), ("min_p", 0, 1), ("repeat_penalty", 0.01, 10),
+        ("seed", 0, 2**32 - 1), ("max_tokens", 1, 1 << 40),
+    ],
+)  # fmt: skip
+def test_both_ends_of_a_range_belong_to_it(name: str, low: float, high: float) -> None:
+    for value in (low, high):
         assert checked(with_(name, value)) == with_(name, value)
 
 

@@ -41,14 +41,16 @@ def test_what_a_piece_leaves_out_has_its_default(tmp_path: Path) -> None:
 
 
 def test_fields_that_are_not_known_are_skipped(tmp_path: Path) -> None:
+    # and so are those whose number is known but not their kind
     unknown = (
         varint(15 << 3) + varint(300)
         + varint(16 << 3 | 1) + bytes(8)
         + message(17, b"anything")
         + varint(2000 << 3 | 5) + bytes(4)
     )  # fmt: skip
-    whole = message(1, message(1, b"a") + unknown) + message(2, unknown + b"\x18\x02" + unknown)
-    assert read(tmp_path, unknown + whole + unknown) == [Piece("a", 0.0, 1)]
+    known = b"\x08\x05\x10\x05" + message(3, b"x")
+    whole = message(1, message(1, b"a") + unknown + known) + message(2, unknown + b"\x18\x02" + unknown)
+    assert read(tmp_path, unknown + b"\x08\x05\x10\x05" + whole + unknown) == [Piece("a", 0.0, 1)]
 
 
 def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:

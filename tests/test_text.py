@@ -65,6 +65,15 @@ def test_harmless_text_stays_and_attempts_are_seen(text: str, shown: str) -> Non
     assert clean(text) == shown
 
 
+def test_invisible_characters_go_and_their_neighbors_stay() -> None:
+    """Zero widths, marks of direction, separators of lines, annotations; not the joiner that emoji are made of."""
+    gone = "\u061c\u180e\u200b\u200c\u200e\u200f\u2028\u2029\u2060\u2064\u206f\ufeff\ufff9\ufffb\U000e0000\U000e007f"
+    kept = "\u061b\u061d\u180d\u180f\u200a\u200d\u2010\u2027\u202f\u205f\u2070\ufefe\ufff8\ufffc\U000e0080"
+    kept += "\u00a0\ud7ff\ue000\ufdcf\ufdf0\ufffd"  # beside controls, surrogates and noncharacters
+    assert clean(gone) == ""
+    assert clean(kept) == kept
+
+
 def test_a_line_is_one_clean_line_of_the_length_asked_for() -> None:
     assert one_line("  two\n\n words\t\x1b ") == "two words ␛"
     assert one_line("a" * 200) == "a" * 200

@@ -66,6 +66,12 @@ def test_what_looks_like_a_control_token_is_one(text: str, folder: Path) -> None
     assert vocab(with_json(folder, "tokenizer_config.json", added_tokens_decoder=decoder)).types[7] == CONTROL
 
 
+def test_a_token_marked_special_is_a_control_token_whatever_it_looks_like(folder: Path) -> None:
+    decoder = added(t0={"content": "</end>", "special": True})
+    found = vocab(with_json(folder, "tokenizer_config.json", added_tokens_decoder=decoder))
+    assert (found.texts[0], found.types[0]) == ("</end>", CONTROL)
+
+
 def test_an_added_word_is_written_with_plain_spaces(folder: Path) -> None:
     decoder = added(t7={"content": "\u2581two\u2581words", "special": False})
     found = vocab(with_json(folder, "tokenizer_config.json", added_tokens_decoder=decoder))
@@ -92,6 +98,8 @@ def test_tokens_beyond_the_rows_of_the_embedding_are_left_out(folder: Path) -> N
         ({}, {}, {"eos_token_id": 2}, {"bos": 1, "eos": 2}),
         ({}, {}, {"eos_token_id": 5}, {"bos": 1, "eos": 2, "eot": 5}),
         ({}, {}, {"eos_token_id": [2, 4, 5]}, {"bos": 1, "eos": 2, "eot": 4}),
+        ({}, {}, {"eos_token_id": 0}, {"bos": 1, "eos": 2, "eot": 0}),
+        ({}, {}, {"eos_token_id": ROWS}, {"bos": 1, "eos": 2}),
         ({}, {}, {"eos_token_id": [99, -1, "2", None, True]}, {"bos": 1, "eos": 2}),
     ],
 )

@@ -153,7 +153,7 @@ def checkpoint(
     return folder
 
 
-def with_json(folder: Path, name: str, **changes: Any) -> Path:
+def with_json(folder: Path, name: str, /, **changes: Any) -> Path:
     """The folder with some values of a JSON file changed; an Ellipsis takes the key away."""
     path = folder / name
     values = json.loads(path.read_text()) if path.exists() else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from localchat.errors import BadFile, LocalchatError
 from localchat.files import read_json
 
 ARCHITECTURES = ("MistralForCausalLM", "LlamaForCausalLM")
+TINY, HUGE = 1e-30, 1e30  # well inside of what a 32-bit float holds
 ROPE_BASE = 10_000.0  # of a config without rope_theta: transformers' default for Llama and Mistral
 
 
@@ -56,7 +56,7 @@ def parse_config(raw: Mapping[str, Any]) -> Config:
     hidden, heads = _whole(raw, "hidden_size"), _whole(raw, "num_attention_heads", limit=1 << 12)
     kv_heads = _whole(raw, "num_key_value_heads", default=heads, limit=heads)
     head_dim = _whole(raw, "head_dim", default=hidden // heads, limit=1 << 12)
-    if heads % kv_heads or head_dim % 2 or not head_dim:
+    if heads % kv_heads or head_dim % 2:
         raise BadFile("config.json has head counts that do not divide", "ask the authors of the checkpoint")
     return Config(
         architecture=architecture,
@@ -87,6 +87,9 @@ def _supported(raw: Mapping[str, Any]) -> str:
             "this checkpoint is already quantized, so it cannot be quantized well again",
             "pull the original 16-bit repository that it was made from",
         )
+    if raw.get("hidden_act", "silu") != "silu":
+        name = str(raw["hidden_act"])[:40]
+        raise LocalchatError(f"the model's activation is {name}, which is not supported", "choose another model")
     for key in ("attention_bias", "mlp_bias"):
         if raw.get(key):
             raise LocalchatError(f"the model has biases ({key}), which are not supported", "choose another model")
@@ -125,6 +128,6 @@ def _whole(raw: Mapping[str, Any], key: str, *, default: int | None = None, limi
 def _positive(raw: Mapping[str, Any], key: str, default: float) -> float:
     value = raw.get(key)
     value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
-        raise BadFile(f"config.json: {key} is {str(value)[:40]}", "it must be a number above 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not TINY < value < HUGE:
+        raise BadFile(f"config.json: {key} is {str(value)[:40]}", "it must be a sensible number above 0")
     return float(value)

@@ -66,7 +66,7 @@ def _values(kind: GGUFValueType, values: Iterable[Any]) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    data = text.encode("utf-8")
+    data = text.encode("utf-8", "replace")
     return struct.pack("<Q", len(data)) + data
 
 

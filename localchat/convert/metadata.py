@@ -8,7 +8,7 @@ from gguf.constants import GGUFValueType as Kind
 
 from localchat.convert.checkpoint import Checkpoint
 from localchat.convert.header import Array, Metadata
-from localchat.convert.recipe import BASE, file_type_number
+from localchat.convert.recipe import file_type_number
 from localchat.convert.vocab import Vocab
 
 QUANTIZATION_VERSION = 2
@@ -21,6 +21,7 @@ SAMPLING = (
     ("temperature", "temp", Kind.FLOAT32),
     ("repetition_penalty", "penalty_repeat", Kind.FLOAT32),
 )
+SENSIBLE = 1e9  # a setting beyond it is no setting
 ID_KEYS = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding", "eot": "eot"}
 
 
@@ -36,11 +37,11 @@ def _general(checkpoint: Checkpoint, file: str) -> Metadata:
         "general.name": (Kind.STRING, checkpoint.name),
         "general.file_type": (Kind.UINT32, int(file_type_number(file))),
     }
-    if file in BASE and file not in UNQUANTIZED:
+    if file not in UNQUANTIZED:
         found["general.quantization_version"] = (Kind.UINT32, QUANTIZATION_VERSION)
     for source, key, kind in SAMPLING:
         value = checkpoint.sampling.get(source)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < SENSIBLE:
             found[f"general.sampling.{key}"] = (kind, int(value) if kind == Kind.INT32 else float(value))
     return found
 

@@ -58,7 +58,7 @@ def _parse(data: bytes) -> tuple[list[Piece], int]:
                 kind = int(dict(_fields(value)).get(3, kind))
             if len(pieces) > PIECES_LIMIT:
                 raise ValueError("more pieces than any vocabulary has")
-    except (ValueError, IndexError, struct.error) as error:
+    except (ValueError, OverflowError, IndexError, struct.error) as error:
         raise BadFile(f"tokenizer.model is damaged ({error})", "download the file again") from error
     return pieces, kind
 
@@ -72,6 +72,8 @@ def _piece(data: bytes) -> Piece:
             score = value
         elif number == 3 and isinstance(value, int):
             kind = value
+    if not 1 <= kind <= 6 or not abs(score) < 1e30:
+        raise ValueError("a piece has an unknown type or score")
     return Piece(text.decode("utf-8"), score, kind)
 
 

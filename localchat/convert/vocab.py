@@ -21,6 +21,7 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 FILLER_SCORE, ADDED_SCORE = -10_000.0, -1_000.0
 SPACE = "\u2581"  # how SentencePiece writes a space
 TOKENIZER_LIMIT_BYTES = 64 << 20
+SURROGATE = re.compile("[\ud800-\udfff]")
 # llama.cpp takes these for control tokens even where the tokenizer does not mark them as special.
 LOOKS_SPECIAL = re.compile(r"<\|.*\|>|<\uff5c.*\uff5c>|<(pad|mask)>|\[@BOS@\]", re.DOTALL)
 
@@ -50,6 +51,7 @@ def read_vocab(folder: Path, config: Config) -> Vocab:
         rows.put(_id(number), text, ADDED_SCORE, USER_DEFINED)
     for number, token in _decoder(settings).items():
         rows.add(_id(number), token)
+    rows.check()
     return Vocab(
         rows.texts, rows.scores, rows.types,
         special=_special(rows.texts, settings, config, optional_json(folder / "generation_config.json")),
@@ -74,6 +76,14 @@ class _Rows:
     def put(self, number: int, text: str, score: float, kind: int) -> None:
         if number < len(self.texts):
             self.texts[number], self.scores[number], self.types[number] = text, score, kind
+
+    def check(self) -> None:
+        """llama.cpp ends its process over a text that two tokens have; a model file cannot hold half a surrogate."""
+        if any(map(SURROGATE.search, self.texts)):
+            raise BadFile("a token of the vocabulary is no text", "download the tokenizer files again")
+        if len(known := set(self.texts)) != len(self.texts):
+            doubled = next(text for text in known if self.texts.count(text) > 1)
+            raise BadFile(f"two tokens of the vocabulary are {doubled[:40]!r}", "ask the authors of the checkpoint")
 
     def add(self, number: int, token: Any) -> None:
         """A token of `added_tokens_decoder`, which has the last word."""

@@ -6,13 +6,13 @@ import random
 from collections.abc import Sequence
 from types import TracebackType
 
-from llama_cpp import llama_cpp as C  # noqa: N812
+from llama_cpp import llama_cpp as cpp
 
 from localchat.errors import LocalchatError
 from localchat.llama.model import Model
 from localchat.sampling import Sampling
 
-KV_TYPES = {"f16": C.GGML_TYPE_F16, "q8_0": C.GGML_TYPE_Q8_0}
+KV_TYPES = {"f16": cpp.GGML_TYPE_F16, "q8_0": cpp.GGML_TYPE_Q8_0}
 PENALTY_TOKENS = 64
 SEQUENCE = 0
 
@@ -22,32 +22,32 @@ class Context:
 
     def __init__(self, model: Model, *, tokens: int, batch: int, threads: int, kv_type: str) -> None:
         """Allocate. Raises LocalchatError where memory does not suffice."""
-        parameters = C.llama_context_default_params()
+        parameters = cpp.llama_context_default_params()
         parameters.n_ctx, parameters.n_batch, parameters.n_ubatch = tokens, batch, min(batch, 512)
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.type_k = parameters.type_v = KV_TYPES[kv_type]
-        parameters.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_AUTO
-        self._handle = C.llama_init_from_model(model.handle, parameters)
+        parameters.flash_attn_type = cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
+        self._handle = cpp.llama_init_from_model(model.handle, parameters)
         if not self._handle:
             raise LocalchatError(f"a context of {tokens:,} tokens could not be allocated", "choose a smaller --context")
-        self._memory = C.llama_get_memory(self._handle)
-        self._batch = C.llama_batch_init(batch, 0, 1)
+        self._memory = cpp.llama_get_memory(self._handle)
+        self._batch = cpp.llama_batch_init(batch, 0, 1)
         for index in range(batch):
             self._batch.n_seq_id[index] = 1
             self._batch.seq_id[index][0] = SEQUENCE
-        self.tokens = int(C.llama_n_ctx(self._handle))
+        self.tokens = int(cpp.llama_n_ctx(self._handle))
         self.batch = batch
 
     def close(self) -> None:
         """Give the memory back."""
-        C.llama_batch_free(self._batch)
-        C.llama_free(self._handle)
+        cpp.llama_batch_free(self._batch)
+        cpp.llama_free(self._handle)
 
     def keep(self, count: int) -> bool:
         """Forget everything behind the first `count` tokens. False if only all could be forgotten, which was done."""
-        if C.llama_memory_seq_rm(self._memory, SEQUENCE, count, -1):
+        if cpp.llama_memory_seq_rm(self._memory, SEQUENCE, count, -1):
             return True
-        C.llama_memory_clear(self._memory, True)
+        cpp.llama_memory_clear(self._memory, True)
         return False
 
     def decode(self, tokens: Sequence[int], position: int) -> None:
@@ -60,37 +60,37 @@ class Context:
         for index, token in enumerate(tokens):
             batch.token[index], batch.pos[index], batch.logits[index] = token, position + index, 0
         batch.logits[len(tokens) - 1] = 1
-        if status := C.llama_decode(self._handle, batch):
+        if status := cpp.llama_decode(self._handle, batch):
             raise LocalchatError(f"llama.cpp could not compute the next tokens (status {status})", "see its log")
 
     def sample(self, sampler: Sampler) -> int:
         """The next token after the last decoded one."""
-        return int(C.llama_sampler_sample(sampler.handle, self._handle, -1))
+        return int(cpp.llama_sampler_sample(sampler.handle, self._handle, -1))
 
 
 class Sampler:
     """llama.cpp's chain of samplers, in its usual order. Use it as a context manager."""
 
     def __init__(self, sampling: Sampling, vocabulary: int) -> None:
-        self.handle = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
+        self.handle = cpp.llama_sampler_chain_init(cpp.llama_sampler_chain_default_params())
         if sampling.repeat_penalty != 1.0:
-            self._add(C.llama_sampler_init_penalties(vocabulary, PENALTY_TOKENS, sampling.repeat_penalty, 0.0, 0.0))
+            self._add(cpp.llama_sampler_init_penalties(vocabulary, PENALTY_TOKENS, sampling.repeat_penalty, 0.0, 0.0))
         if sampling.temperature == 0:
-            self._add(C.llama_sampler_init_greedy())
+            self._add(cpp.llama_sampler_init_greedy())
             return
         if sampling.top_k:
-            self._add(C.llama_sampler_init_top_k(sampling.top_k))
-        self._add(C.llama_sampler_init_top_p(sampling.top_p, 1))
-        self._add(C.llama_sampler_init_min_p(sampling.min_p, 1))
-        self._add(C.llama_sampler_init_temp(sampling.temperature))
+            self._add(cpp.llama_sampler_init_top_k(sampling.top_k))
+        self._add(cpp.llama_sampler_init_top_p(sampling.top_p, 1))
+        self._add(cpp.llama_sampler_init_min_p(sampling.min_p, 1))
+        self._add(cpp.llama_sampler_init_temp(sampling.temperature))
         seed = random.getrandbits(32) if sampling.seed is None else sampling.seed
-        self._add(C.llama_sampler_init_dist(seed))
+        self._add(cpp.llama_sampler_init_dist(seed))
 
     def _add(self, sampler: object) -> None:
-        C.llama_sampler_chain_add(self.handle, sampler)
+        cpp.llama_sampler_chain_add(self.handle, sampler)
 
     def __enter__(self) -> Sampler:
         return self
 
     def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
-        C.llama_sampler_free(self.handle)
+        cpp.llama_sampler_free(self.handle)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
-from llama_cpp import llama_cpp as C  # noqa: N812
+from llama_cpp import llama_cpp as cpp
 
 from localchat.errors import LocalchatError
 
-SPECIAL_ATTRIBUTES = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN
+SPECIAL_ATTRIBUTES = cpp.LLAMA_TOKEN_ATTR_CONTROL | cpp.LLAMA_TOKEN_ATTR_UNKNOWN
 PIECE_BYTES = 4096
 VALUE_BYTES = 1 << 20
 
@@ -31,13 +31,13 @@ class _Log:
             os.write(2, text)
 
 
-_log = C.llama_log_callback(_Log())  # lives as long as llama.cpp may call it
+_log = cpp.llama_log_callback(_Log())  # lives as long as llama.cpp may call it
 
 
 def start() -> None:
     """Start llama.cpp; its log goes to standard error, which the caller has sent to a file."""
-    C.llama_log_set(_log, None)
-    C.llama_backend_init()
+    cpp.llama_log_set(_log, None)
+    cpp.llama_backend_init()
 
 
 class Model:
@@ -45,90 +45,90 @@ class Model:
 
     def __init__(self, path: Path, gpu_layers: int, progress: Callable[[float], None]) -> None:
         """Load the model; `progress` is called with fractions. Raises LocalchatError where llama.cpp refuses."""
-        parameters = C.llama_model_default_params()
+        parameters = cpp.llama_model_default_params()
         parameters.n_gpu_layers = gpu_layers
 
         def report(fraction: float, _data: object) -> bool:
             progress(fraction)
             return True
 
-        parameters.progress_callback = C.llama_progress_callback(report)
-        self.handle = C.llama_model_load_from_file(str(path).encode(), parameters)
+        parameters.progress_callback = cpp.llama_progress_callback(report)
+        self.handle = cpp.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.handle:
             raise LocalchatError(
                 f"llama.cpp could not load {path.name}", "its log says why; memory may be short or the file damaged"
             )
-        self.vocab = C.llama_model_get_vocab(self.handle)
+        self.vocab = cpp.llama_model_get_vocab(self.handle)
         self._piece = ctypes.create_string_buffer(PIECE_BYTES)
 
     def close(self) -> None:
         """Give the memory back."""
         if self.handle:
-            C.llama_model_free(self.handle)
+            cpp.llama_model_free(self.handle)
             self.handle = None
 
     @cached_property
     def vocabulary(self) -> int:
         """Number of tokens."""
-        return int(C.llama_vocab_n_tokens(self.vocab))
+        return int(cpp.llama_vocab_n_tokens(self.vocab))
 
     @property
     def layers(self) -> int:
         """Number of transformer layers."""
-        return int(C.llama_model_n_layer(self.handle))
+        return int(cpp.llama_model_n_layer(self.handle))
 
     @property
     def adds_bos(self) -> bool:
         """Does a text begin with the beginning-of-sequence token?"""
-        return bool(C.llama_vocab_get_add_bos(self.vocab))
+        return bool(cpp.llama_vocab_get_add_bos(self.vocab))
 
     @property
     def is_sentencepiece(self) -> bool:
         """Is a space put before a text, which the first piece of a reply then carries?"""
-        return bool(C.llama_vocab_type(self.vocab) == C.LLAMA_VOCAB_TYPE_SPM)
+        return bool(cpp.llama_vocab_type(self.vocab) == cpp.LLAMA_VOCAB_TYPE_SPM)
 
     def special_tokens(self) -> dict[str, int]:
         """Text and id of every token that is only ever meant by a template, never by a user."""
         return {
             self._text(token): token
             for token in range(self.vocabulary)
-            if C.llama_vocab_get_attr(self.vocab, token) & SPECIAL_ATTRIBUTES
+            if cpp.llama_vocab_get_attr(self.vocab, token) & SPECIAL_ATTRIBUTES
         }
 
     def token_text(self, role: str) -> str:
         """The text of the `bos` or `eos` token; empty where the vocabulary has none."""
-        token = getattr(C, f"llama_vocab_{role}")(self.vocab)
+        token = getattr(cpp, f"llama_vocab_{role}")(self.vocab)
         return self._text(token) if token >= 0 else ""
 
     def bos(self) -> int | None:
         """The beginning-of-sequence token, if there is one."""
-        token = C.llama_vocab_bos(self.vocab)
+        token = cpp.llama_vocab_bos(self.vocab)
         return int(token) if token >= 0 else None
 
     def metadata(self, key: str) -> str | None:
         """A metadata value as text."""
         buffer = ctypes.create_string_buffer(VALUE_BYTES)
-        length = C.llama_model_meta_val_str(self.handle, key.encode(), buffer, VALUE_BYTES)
+        length = cpp.llama_model_meta_val_str(self.handle, key.encode(), buffer, VALUE_BYTES)
         return buffer.value.decode("utf-8", "replace") if length >= 0 else None
 
     def tokenize(self, text: str) -> list[int]:
         """Tokens of plain text. Text that looks like a special token stays plain text; nothing is added."""
         data = text.encode("utf-8", "replace")
         room = len(data) + 2
-        tokens = (C.llama_token * room)()
-        count = C.llama_tokenize(self.vocab, data, len(data), tokens, room, False, False)
+        tokens = (cpp.llama_token * room)()
+        count = cpp.llama_tokenize(self.vocab, data, len(data), tokens, room, False, False)
         if count < 0:
             raise LocalchatError("llama.cpp could not tokenize the text", "shorten it")
         return list(tokens[:count])
 
     def piece(self, token: int, strip: int = 0) -> bytes:
         """The bytes of a token, without up to `strip` leading spaces; nothing for a special token."""
-        count = C.llama_token_to_piece(self.vocab, token, self._piece, PIECE_BYTES, strip, False)
+        count = cpp.llama_token_to_piece(self.vocab, token, self._piece, PIECE_BYTES, strip, False)
         return self._piece.raw[: max(0, count)]
 
     def is_end(self, token: int) -> bool:
         """Does this token end a reply?"""
-        return bool(C.llama_vocab_is_eog(self.vocab, token))
+        return bool(cpp.llama_vocab_is_eog(self.vocab, token))
 
     def _text(self, token: int) -> str:
-        return (C.llama_vocab_get_text(self.vocab, token) or b"").decode("utf-8", "replace")
+        return (cpp.llama_vocab_get_text(self.vocab, token) or b"").decode("utf-8", "replace")

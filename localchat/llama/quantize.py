@@ -65,11 +65,13 @@ def quantize(kind: GGMLQuantizationType, rows: Floats) -> NDArray[np.uint8]:
     """Rows of float32, shape (rows, columns), in the given type: shape (rows, `row_bytes(kind, columns)`).
 
     The bits are those of llama-quantize without an importance matrix.
-    Raises LocalchatError if a value is not finite, as llama-quantize does.
+    Raises LocalchatError if a value is not finite, which ggml would not always notice, or too large for the type.
     """
     count, columns = rows.shape
+    if not np.isfinite(rows).all():
+        raise LocalchatError("a weight is not a finite number", "the checkpoint is damaged: get it again")
     out = np.empty((count, row_bytes(kind, columns)), np.uint8)
     _ggml().ggml_quantize_chunk(int(kind), rows.ctypes.data, out.ctypes.data, 0, count, columns, None)
     if not _ggml().ggml_validate_row_data(int(kind), out.ctypes.data, out.nbytes):
-        raise LocalchatError("a weight is not a finite number", "the checkpoint is damaged: get it again")
+        raise LocalchatError(f"a weight is too large for {kind.name}", "choose another type, such as BF16")
     return out

@@ -15,7 +15,7 @@ def shape_of(model: ModelFile) -> Shape:
         kv_heads=_whole(model, "attention.head_count_kv", heads),
         head_dim=_whole(model, "attention.key_length", _whole(model, "embedding_length") // heads),
         feed_forward=_whole(model, "feed_forward_length"),
-        vocabulary=_whole(model, "vocab_size", len(model.metadata.get("tokenizer.ggml.tokens", []))),
+        vocabulary=_whole(model, "vocab_size", _length(model.metadata.get("tokenizer.ggml.tokens"))),
         context=_whole(model, "context_length"),
     )
 
@@ -25,8 +25,12 @@ def candidate_of(model: ModelFile) -> Candidate:
     return Candidate(model.quant, model.tensor_bytes)
 
 
+def _length(value: object) -> int:
+    return len(value) if isinstance(value, list) else 0
+
+
 def _whole(model: ModelFile, key: str, default: int = 0) -> int:
     value = model.fact(key, default)
-    if not isinstance(value, int) or not 1 <= value <= 1 << 27:
+    if type(value) is not int or not 1 <= value <= 1 << 27:
         raise BadFile(f"{model.path.name} does not say its {key.replace('_', ' ')}", "convert or download it again")
     return value

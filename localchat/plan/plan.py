@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 from localchat.errors import LocalchatError
@@ -95,18 +96,16 @@ def plan(shape: Shape, candidates: Sequence[Candidate], hardware: Hardware, wish
             f"the smallest is {smallest.quant} with {size(smallest.weights_bytes)}",
         )
     options = list(_options(shape, allowed, wish))
-    gpus = _gpus_room(hardware)
-    if gpus > 0:
-        for option in options:
-            if option.total_bytes <= gpus:
-                return _settled(option, hardware, wish, "gpu", gpus, shape.layers + 1, len(allowed))
-    memory = _memory_room(hardware)
+    memory, gpus, are_separate = _rooms(hardware)
     for option in options:
-        if option.total_bytes <= memory + max(0, gpus):
-            layers = int(shape.layers * max(0, gpus) / option.total_bytes)
-            fits: Fits = "partial" if layers else "memory"
-            return _settled(option, hardware, wish, fits, memory + max(0, gpus), layers, len(allowed))
-    raise _refusal(options[-1], memory + max(0, gpus), hardware)
+        if option.total_bytes <= gpus:
+            return _settled(option, hardware, wish, "gpu", gpus, shape.layers + 1, len(allowed))
+    room = memory + gpus if are_separate else memory
+    for option in options:
+        if option.total_bytes <= room:
+            layers = int(shape.layers * gpus / option.total_bytes) if are_separate else 0
+            return _settled(option, hardware, wish, "partial" if layers else "memory", room, layers, len(allowed))
+    raise _refusal(options[-1], room, hardware)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +136,10 @@ def _options(shape: Shape, candidates: Sequence[Candidate], wish: Wish) -> Itera
     """Everything that could be done, the most wanted first."""
     longest = wish.context or min(CONTEXT, shape.context)
     shortest = wish.context or min(SMALL_CONTEXT, shape.context)
-    low = [candidate for candidate in candidates if candidate.quant in LOW and len(candidates) > 1]
-    good = [candidate for candidate in candidates if candidate not in low]
-    steps = [(longest, "f16", good), (longest, "q8_0", good), (shortest, "f16", good), (shortest, "q8_0", good)]
-    for context, kv_type, group in [*steps, (shortest, "f16", low), (shortest, "q8_0", low)]:
-        for candidate in group:
+    good = [candidate for candidate in candidates if candidate.quant not in LOW] or candidates
+    low = [candidate for candidate in candidates if candidate not in good]
+    for context, group in [(longest, good), (shortest, good), (shortest, low)]:
+        for candidate, kv_type in product(group, KV_BYTES):
             cache = kv_bytes(shape, context, kv_type)
             yield _Option(candidate, context, kv_type, cache, compute_bytes(shape), shape.layers)
 
@@ -176,16 +174,19 @@ def _reason(option: _Option, fits: Fits, room: int, gpu_layers: int, choices: in
     )
 
 
-def _gpus_room(hardware: Hardware) -> int:
-    """Bytes that a model may take on the GPUs; integrated ones count where there are no others."""
-    gpus = [device for device in hardware.devices if device.kind == "gpu"]
-    gpus = gpus or [device for device in hardware.devices if device.kind == "igpu"]
-    return sum(max(0, device.free_bytes - GPU_MARGIN_BYTES) for device in gpus)
+def _rooms(hardware: Hardware) -> tuple[int, int, bool]:
+    """Bytes that a model may take in memory and on the GPUs, and whether these are not the same bytes.
 
-
-def _memory_room(hardware: Hardware) -> int:
+    An integrated GPU counts where there is no other, and has no memory of its own.
+    """
     margin = max(MEMORY_MARGIN_BYTES, int(hardware.memory_total_bytes * MEMORY_MARGIN_PART))
-    return hardware.memory_available_bytes - margin
+    memory = max(0, hardware.memory_available_bytes - margin)
+    free = {"gpu": 0, "igpu": 0, "accelerator": 0}
+    for device in hardware.devices:
+        free[device.kind] += max(0, device.free_bytes - GPU_MARGIN_BYTES)
+    if any(device.kind == "gpu" for device in hardware.devices):
+        return memory, free["gpu"], True
+    return memory, min(memory, free["igpu"]), False
 
 
 def _wanted(candidate: Candidate, wish: Wish) -> bool:
@@ -206,6 +207,6 @@ def _check_wish(shape: Shape, candidates: Sequence[Candidate], wish: Wish) -> No
 def _refusal(smallest: _Option, room: int, hardware: Hardware) -> LocalchatError:
     return LocalchatError(
         f"the model needs at least {size(smallest.total_bytes)} as {smallest.candidate.quant} and there are "
-        f"{size(max(0, room))} to use of {size(hardware.memory_total_bytes)}",
+        f"{size(room)} to use of {size(hardware.memory_total_bytes)}",
         "close other programs, or choose a smaller model",
     )

@@ -43,6 +43,8 @@ def plan_for(config: Config, hardware: Hardware, wish: Wish) -> Plan:
 
 def check_disk(folder: Path, needed_bytes: int) -> None:
     """Raises LocalchatError where the disk of the folder has no room for so many bytes more."""
+    if not folder.is_dir():
+        raise LocalchatError(f"there is no folder {folder}", "make it, or choose another")
     free = shutil.disk_usage(folder).free
     if needed_bytes + SPARE_BYTES > free:
         raise LocalchatError(

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.types import CSSPathType
 
 from localchat.library import Installed, installed
 from localchat.settings import Settings
@@ -22,7 +23,7 @@ class LocalchatApp(App[None]):
     """The whole app, given everything that it uses."""
 
     TITLE = "localchat"
-    CSS_PATH: ClassVar[list[str | Path]] = list(STYLES)  # type: ignore[assignment]
+    CSS_PATH: ClassVar[CSSPathType | None] = list(STYLES)
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True)]
 
     def __init__(self, services: Services, model: Installed | None) -> None:
