@@ -29,7 +29,7 @@ def answer(
     if system:
         conversation = conversation.say("system", system)
     with launch(model, plan_now(model, settings, context), printer.loading) as engine:
-        sampling = recommended(engine, changes)
+        sampling = recommended(engine, model.receipt.sampling, changes)
         all_stops = (*model.receipt.stops, *stops)
         with closing(reply(engine, conversation.ask(prompt), sampling, all_stops, Forgotten())) as events:
             for event in events:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from localchat.engine.events import Done, Engine, Event, Piece
 from localchat.errors import LocalchatError
 from localchat.prompt.ledger import Ledger, Prompt, Window, build, reply_room
 from localchat.prompt.tokens import Shield
-from localchat.sampling import Sampling, overridden
+from localchat.sampling import Sampling, is_sensible, overridden
 
 SAVE_SECONDS = 0.5
 
@@ -39,9 +39,13 @@ class Forgotten:
         """Nothing to do."""
 
 
-def recommended(engine: Engine, changes: dict[str, float | int | None]) -> Sampling:
-    """The sampling of the model's authors where they give one, with the user's changes."""
-    return overridden(overridden(Sampling(), dict(engine.loaded.sampling)), changes)
+def recommended(engine: Engine, known: Mapping[str, float], changes: Mapping[str, float | int | None]) -> Sampling:
+    """How to sample: what is `known` of the model's authors, then what their file says, then the user's changes.
+
+    Advice that makes no sense is not taken; a change that makes none raises LocalchatError.
+    """
+    advice = {name: value for name, value in {**known, **engine.loaded.sampling}.items() if is_sensible(name, value)}
+    return overridden(overridden(Sampling(), advice), changes)
 
 
 def reply(
@@ -49,6 +53,7 @@ def reply(
 ) -> Generator[TurnEvent]:
     """Answer the last question: the ledger first, then the engine's events. Closing the iterator stops the reply.
 
+    The draft is finished however the reply ends, once the first event was asked for.
     Raises ContextFull where the question does not fit, EngineDied where the engine ended; what was written is kept.
     """
     keeper = _Keeper(draft)

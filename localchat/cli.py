@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import os
+import io
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from localchat import __version__
+from localchat.arguments import check_sampling, model_named, prompt_text, settings, size_bytes
 from localchat.errors import LocalchatError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from localchat.library import Installed
-    from localchat.settings import Settings
-
-PROMPT_LIMIT_CHARACTERS = 16 << 20
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
@@ -56,10 +49,10 @@ def app(model: str | None, context: int | None = None) -> None:
     """Open the terminal app."""
     from localchat.tui.app import run_app
 
-    chosen = _model(model) if model else None
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    chosen = model_named(model, commands=localchat.commands) if model else None
+    if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout)):
         raise LocalchatError("the app needs a terminal", "in a script, use: localchat run MODEL PROMPT")
-    run_app(_settings(), chosen, context)
+    run_app(settings(), chosen, context)
 
 
 @localchat.command()
@@ -84,7 +77,9 @@ def run(
     from localchat.answer import answer
     from localchat.printing import print_json
 
-    facts = answer(_model(model), _settings(), _prompt(prompt), system, stop, sampling, context, as_json)
+    text = prompt_text(prompt)
+    check_sampling(sampling)
+    facts = answer(model_named(model), settings(), text, system, stop, sampling, context, as_json)
     if as_json:
         print_json(facts)
 
@@ -121,12 +116,12 @@ def pull(
     origin = replace(origin, name=model_name(name)) if name else origin
     wish = Wish(
         quant=None if quant.lower() == "auto" else quant.upper(),
-        context=context or 0, size_bytes=_size(size_text), threads=_settings().threads,
+        context=context or 0, size_bytes=size_bytes(size_text), threads=settings().threads,
     )  # fmt: skip
     with closing(pulled(origin, wish)) as events:
         chosen, model = follow_pull(events, dry_run)
     if as_json and chosen and dry_run:
-        print_json(plan_facts(chosen.name, chosen.plan, 0, chosen.download_bytes, chosen.disk_bytes))
+        print_json(plan_facts(chosen.name, chosen.plan, chosen.download_bytes, chosen.disk_bytes))
     elif as_json and model:
         print_json(model_facts(model))
     elif model:
@@ -149,7 +144,7 @@ def convert(source: str, out: Path, quant: str, revision: str | None) -> None:
     from localchat.pull.source import parse
     from localchat.text import size
 
-    threads = _settings().threads or usable_cores()
+    threads = settings().threads or usable_cores()
     with closing(converted(parse(source, revision), out, quant, threads)) as events, meter() as show:
         for progress in events:
             show(progress)
@@ -189,10 +184,14 @@ def show(model: str, as_json: bool) -> None:
     from localchat.gguf_file import read_header
     from localchat.library import find
     from localchat.printing import file_facts, print_facts, print_json
+    from localchat.pull.source import existing_path
 
-    path = Path(model)
-    known = None if path.suffix.lower() == ".gguf" and path.is_file() else find(model)
-    facts = file_facts(known.name if known else path.stem, read_header(known.path if known else path), known)
+    path = existing_path(model)
+    if path is not None and path.suffix.lower() == ".gguf":
+        facts = file_facts(path.stem, read_header(path), None)
+    else:
+        known = find(model)
+        facts = file_facts(known.name, read_header(known.path), known)
     (print_json if as_json else print_facts)(facts)
 
 
@@ -221,64 +220,11 @@ def catalog(as_json: bool) -> None:
         print_offers(found)
 
 
-def _settings() -> Settings:
-    from localchat.settings import load
-
-    return load()
-
-
-def _model(name: str) -> Installed:
-    """The model to use; one that comes with the installation is installed when it is first asked for."""
-    from localchat.catalog import lookup
-    from localchat.library import find, installed
-    from localchat.pull.source import package_file
-
-    entry = lookup(name)
-    if entry is None or not package_file(entry) or entry.name in {model.name for model in installed()}:
-        return _found(find, entry.name if entry else name)
-    from localchat.plan.plan import Wish
-    from localchat.printing import follow_pull
-    from localchat.pull.install import pull as pulled
-    from localchat.pull.source import parse
-
-    with closing(pulled(parse(entry.name), Wish())) as events:
-        model = follow_pull(events, is_dry_run=False)[1]
-    assert model is not None, "a pull ends with a model or an error"
-    return model
-
-
-def _found(find: Callable[[str], Installed], name: str) -> Installed:
-    """The installed model; a word that is nearly a command gets a hint that says so."""
-    try:
-        return find(name)
-    except LocalchatError as error:
-        near = difflib.get_close_matches(name, localchat.commands, 1, 0.7)
-        if near:
-            raise LocalchatError(str(error), f"did you mean the command: localchat {near[0]}?") from error
-        raise
-
-
-def _prompt(given: str | None) -> str:
-    """The prompt's text: the argument, then what is piped in."""
-    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read(PROMPT_LIMIT_CHARACTERS)
-    text = "\n\n".join(part for part in (given, piped.strip("\n")) if part)
-    if not text.strip():
-        raise click.UsageError("give a prompt as an argument or on standard input")
-    return text
-
-
-def _size(text: str | None) -> int:
-    from localchat.text import parse_size
-
-    try:
-        return parse_size(text) if text else 0
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--size") from error
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that is not UTF-8 still shows what it can
     try:
         return localchat.main(arguments, prog_name="localchat", standalone_mode=False) or DONE
     except click.ClickException as error:
@@ -293,7 +239,3 @@ def main(arguments: list[str] | None = None) -> int:
         return FAILED
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone, which is theirs to decide; the shell would say so once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return FAILED

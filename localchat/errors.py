@@ -16,10 +16,11 @@ class BadFile(LocalchatError):
 class ContextFull(LocalchatError):
     """A prompt that cannot fit into the context, however much of the older conversation is left out."""
 
-    def __init__(self, need: int, have: int) -> None:
+    def __init__(self, need: int, have: int, window: int) -> None:
         super().__init__(
-            f"this message needs {need:,} tokens and the context holds {have:,}",
-            "shorten the message, or load the model with a larger --context",
+            f"this message is too long: it takes {need:,} tokens with all that belongs to it, "
+            f"and {have:,} of the context's {window:,} are free for it beside the reply",
+            "shorten it, or load the model with a larger --context",
         )
         self.need = need
         self.have = have

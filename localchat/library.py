@@ -21,7 +21,7 @@ from localchat.paths import is_safe_name, models_folder, private_folder, safe_jo
 RECEIPT, USE = "receipt.json", "use.json"
 TEXTS = ("name", "file", "file_sha256", "quant", "source", "system", "installed_at")
 FIELD_TYPES: dict[str, type] = {
-    **dict.fromkeys(TEXTS, str), **dict.fromkeys(("inputs", "recipe", "versions"), dict), "file_bytes": int,
+    **dict.fromkeys(TEXTS, str), **dict.fromkeys(("inputs", "recipe", "versions", "sampling"), dict), "file_bytes": int,
 }  # fmt: skip
 USE_TYPES: dict[str, type] = {"last_used_at": str, "tokens_per_second": float}
 
@@ -50,6 +50,8 @@ class Receipt:
     """Texts that end a reply besides the model's own tokens."""
     system: str = ""
     """System message of conversations that have none of their own."""
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    """What the catalog says the authors recommend, by the names of Sampling's fields."""
     installed_at: str = field(default_factory=lambda: now())
 
 
@@ -171,7 +173,8 @@ def _use(path: Path) -> dict[str, Any]:
 
 
 def _is_sound(receipt: Receipt) -> bool:
-    return all(isinstance(getattr(receipt, name), kind) for name, kind in FIELD_TYPES.items())
+    has_commit = receipt.commit is None or isinstance(receipt.commit, str)
+    return has_commit and all(isinstance(getattr(receipt, name), kind) for name, kind in FIELD_TYPES.items())
 
 
 def _texts(value: Any) -> tuple[str, ...]:

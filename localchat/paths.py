@@ -31,17 +31,17 @@ def home() -> Path:
 
 def models_folder() -> Path:
     """One folder for each installed model, `models/NAME/`."""
-    return private_folder(private_folder(home()) / "models")
+    return private_folder(home() / "models")
 
 
 def downloads_folder() -> Path:
     """Checkpoints that are being downloaded; what lies here is kept until it is converted."""
-    return private_folder(private_folder(home()) / "downloads")
+    return private_folder(home() / "downloads")
 
 
 def logs_folder() -> Path:
     """llama.cpp's own words, one file for each engine."""
-    return private_folder(private_folder(home()) / "logs")
+    return private_folder(home() / "logs")
 
 
 def history_file() -> Path:
@@ -57,7 +57,9 @@ def config_file() -> Path:
 def private_folder(path: Path) -> Path:
     """The folder, made if need be, readable by its owner alone. Raises LocalchatError where it cannot be made."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in reversed([path, *path.parents]):  # `parents=True` would make these with the usual rights
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise LocalchatError(
             f"the folder {path} cannot be made: {error.strerror}", "set LOCALCHAT_HOME to a folder you can write to"

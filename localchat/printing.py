@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from localchat.errors import LocalchatError
 from localchat.gguf_file import ModelFile
@@ -22,6 +22,7 @@ from localchat.text import clean, is_interactive, one_line, size
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+COLUMN_CELLS = 32  # a longer name is cut in a table
 LINE_SECONDS = 5.0  # between lines of progress where nobody watches a bar
 
 
@@ -41,18 +42,23 @@ def print_error(error: LocalchatError) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """A table on standard output; the columns in `right` are numbers, the last one is cut where there is no room."""
+    """A table on standard output; the columns in `right` are numbers. The last column takes what room is left."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for index, heading in enumerate(headings):
-        shortest = None if index == len(headings) - 1 else max([len(heading), *(len(row[index]) for row in rows)])
-        table.add_column(heading, justify="right" if index in right else "left", no_wrap=True, min_width=shortest)
-    for row in rows:
-        table.add_row(*(Text(one_line(cell)) for cell in row))
-    Console(highlight=False).print(table)
+    cells = [[Text(one_line(cell)) for cell in row] for row in rows]
+    widths = [max(len(heading), *(row[index].cell_len for row in cells)) for index, heading in enumerate(headings)]
+    widths = [min(width, COLUMN_CELLS) for width in widths[:-1]]
+    widths.append(max(len(headings[-1]), console.width - sum(widths) - 2 * len(headings)))
+    for index, (heading, width) in enumerate(zip(headings, widths, strict=True)):
+        side: Literal["left", "right"] = "right" if index in right else "left"
+        table.add_column(heading, justify=side, no_wrap=True, overflow="ellipsis", width=width)
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
 
 
 @contextmanager
@@ -134,7 +140,7 @@ def sentence(chosen: Chosen) -> str:
     return f"{chosen.name}: {'; '.join(chosen.plan.reasons)}.\n{download}{disk}."
 
 
-def plan_facts(name: str, plan: Plan, parameters: int, download_bytes: int, disk_bytes: int) -> dict[str, Any]:
+def plan_facts(name: str, plan: Plan, download_bytes: int, disk_bytes: int) -> dict[str, Any]:
     """A plan as programs read it."""
     place = "GPU" if plan.fits == "gpu" else "memory"
     device = {
@@ -144,13 +150,14 @@ def plan_facts(name: str, plan: Plan, parameters: int, download_bytes: int, disk
     return {
         "model": name,
         "quant": plan.quant,
-        "bits_per_weight": round(8 * plan.weights_bytes / parameters, 2) if parameters else None,
+        "bits_per_weight": plan.bits_per_weight,
         "context": plan.context,
         "kv_type": plan.kv_type,
         "gpu_layers": plan.gpu_layers,
         "layers": plan.layers,
         "threads": plan.threads,
         "batch": plan.batch,
+        "flash_attention": "auto",
         "fits": plan.fits,
         "predicted": {"devices": [device], "tokens_per_second": None},
         "download_bytes": download_bytes,
@@ -192,13 +199,13 @@ def file_facts(name: str, file: ModelFile, model: Installed | None) -> dict[str,
 
 def print_facts(facts: dict[str, Any]) -> None:
     """What `show` found, a line each; of a receipt what a person looks for."""
-    receipt = facts.pop("receipt") or {}
+    receipt = facts["receipt"] or {}
     lines = {
         "Name": facts["name"],
         "File": facts["path"],
         "Architecture": f"{facts['architecture']}, {facts['parameters'] / 1e6:,.1f} M parameters",
         "Type": f"{facts['quant']}, {size(facts['bytes'])}",
-        "Context": f"{facts['context']:,} tokens" if facts["context"] else "not stated",
+        "Context": f"{facts['context']:,} tokens" if isinstance(facts["context"], int) else "not stated",
         "Chat template": facts["template_source"] or "none",
         "Made from": " at ".join(filter(None, (receipt.get("source"), receipt.get("commit")))),
         "Installed": receipt.get("installed_at"),
@@ -214,7 +221,7 @@ def offer_facts(offer: Offer) -> dict[str, Any]:
     """A catalog entry as programs read it, with the plan for this machine."""
     entry = offer.entry
     facts = {key: value for key, value in asdict(entry).items() if key not in ("config", "title", "download_bytes")}
-    plan = offer.plan and plan_facts(entry.name, offer.plan, 0, entry.download_bytes, offer.plan.weights_bytes)
+    plan = offer.plan and plan_facts(entry.name, offer.plan, entry.download_bytes, offer.plan.weights_bytes)
     return {**facts, "context": entry.context, "plan": plan}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from localchat.errors import LocalchatError
@@ -41,20 +42,24 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+def is_sensible(name: str, value: float) -> bool:
+    """Is this a field and a value that it may have?"""
+    low, high = RANGES.get(name, (UNBOUNDED, 0))
+    return isinstance(value, int | float) and low <= value <= high
+
+
 def checked(sampling: Sampling) -> Sampling:
     """The same sampling if every number is in its range; raises LocalchatError naming the first that is not."""
     for field in fields(sampling):
         value = getattr(sampling, field.name)
-        low, high = RANGES[field.name]
-        if value is not None and not low <= value <= high:
+        if value is not None and not is_sensible(field.name, value):
             flag = field.name.replace("_", "-")
+            low, high = RANGES[field.name]
             bound = f"from {low:,} to {high:,}" if high != UNBOUNDED else f"{low:g} or more"
             raise LocalchatError(f"{flag} is out of range", f"give --{flag} a number {bound}")
     return sampling
 
 
-def overridden(sampling: Sampling, changes: dict[str, Any]) -> Sampling:
+def overridden(sampling: Sampling, changes: Mapping[str, Any]) -> Sampling:
     """The sampling with those of the changes that are not None, checked."""
-    from dataclasses import replace
-
     return checked(replace(sampling, **{name: value for name, value in changes.items() if value is not None}))

@@ -23,8 +23,9 @@ from localchat.tui.app import LocalchatApp, make_app
 from localchat.tui.services import Running, Services
 
 PLAN = Plan(
-    quant="Q4_K_M", weights_bytes=4 << 30, kv_bytes=1 << 30, compute_bytes=0, room_bytes=8 << 30, context=512,
-    kv_type="f16", gpu_layers=0, layers=2, threads=2, batch=512, fits="memory", reasons=("because it fits",),
+    quant="Q4_K_M", weights_bytes=4 << 30, kv_bytes=1 << 30, compute_bytes=0, room_bytes=8 << 30, bits_per_weight=4.8,
+    context=512, kv_type="f16", gpu_layers=0, layers=2, threads=2, batch=512, fits="memory",
+    reasons=("because it fits",),
 )  # fmt: skip
 PATIENCE_SECONDS = 20.0
 

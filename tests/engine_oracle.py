@@ -49,7 +49,7 @@ class Oracle:
     def ids(self, text: str, add_bos: bool) -> list[int]:
         data = text.encode()
         room = (self.cpp.llama_token * (len(data) + 2))()
-        return room[: self.cpp.llama_tokenize(self.vocab, data, len(data), room, len(room), add_bos, True)]
+        return list(room[: self.cpp.llama_tokenize(self.vocab, data, len(data), room, len(room), add_bos, True)])
 
     def greedy(self, prompt: list[int], count: int, repeat_penalty: float) -> list[int]:
         parameters = self.cpp.llama_context_default_params()

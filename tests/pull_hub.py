@@ -23,9 +23,12 @@ class TrickyHub(LocalHub):
     def __init__(self, root: Path, **options: Any) -> None:
         super().__init__(root, **options)
         self.extra_names: list[str] = []
+        self.other_commit = ""
 
     def answer(self, asked: Asked) -> Answer:
         given = super().answer(asked)
+        if self.other_commit and "X-Repo-Commit" in given.headers:
+            return replace(given, headers={**given.headers, "X-Repo-Commit": self.other_commit})
         if not self.extra_names or "/api/models/" not in asked.path or not isinstance(given.body, bytes):
             return given
         facts = json.loads(given.body)

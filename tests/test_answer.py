@@ -242,6 +242,15 @@ def test_a_number_out_of_its_range_names_its_flag(engine: Attentive, capsys: Cap
     assert not engine.started.is_set()
 
 
+def test_what_the_receipt_says_of_stops_and_system_is_used(engine: Attentive) -> None:
+    path = find("chatml").folder / "receipt.json"
+    receipt = json.loads(path.read_text("utf-8")) | {"stops": ["STOP"], "system": "Be kind."}
+    path.write_text(json.dumps(receipt), "utf-8")
+    assert run("Why?", "--stop", "END") == 0
+    assert engine.stops == ("STOP", "END")
+    assert "<|im_start|>system\nBe kind.<|im_end|>" in engine.prompt_text()
+
+
 def test_how_fast_it_was_is_remembered(engine: Attentive) -> None:
     assert find("chatml").last_used_at is None
     assert run("Why?") == 0

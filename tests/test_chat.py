@@ -190,18 +190,27 @@ def engine_that_recommends(**sampling: float) -> ScriptedEngine:
 
 def test_the_users_wish_counts_more_than_the_authors_advice() -> None:
     engine = engine_that_recommends(temperature=0.15, top_k=50)
-    assert recommended(engine, {"temperature": None, "seed": 3}) == Sampling(temperature=0.15, top_k=50, seed=3)
-    assert recommended(engine, {"temperature": 0.0}) == Sampling(temperature=0.0, top_k=50)
+    assert recommended(engine, {}, {"temperature": None, "seed": 3}) == Sampling(temperature=0.15, top_k=50, seed=3)
+    assert recommended(engine, {}, {"temperature": 0.0}) == Sampling(temperature=0.0, top_k=50)
 
 
 @pytest.mark.parametrize("advice", [{"temperature": 99.0}, {"top_k": -1}, {"top_p": 1.5}, {"min_p": float("nan")}])
 def test_advice_that_makes_no_sense_does_not_make_a_model_unusable(advice: dict[str, float]) -> None:
-    assert recommended(engine_that_recommends(**advice), {}) == Sampling()
+    assert recommended(engine_that_recommends(**advice), {}, {}) == Sampling()
+
+
+def test_the_file_counts_more_than_the_catalog() -> None:
+    engine = engine_that_recommends(temperature=0.15)
+    assert recommended(engine, {"temperature": 0.9, "top_k": 7}, {}) == Sampling(temperature=0.15, top_k=7)
+
+
+def test_a_field_that_the_catalog_made_up_is_not_taken() -> None:
+    assert recommended(engine_that_recommends(), {"warmth": 1.0}, {}) == Sampling()
 
 
 def test_a_wish_that_makes_no_sense_is_refused() -> None:
-    with pytest.raises(LocalchatError, match="temperature cannot be 99") as refusal:
-        recommended(engine_that_recommends(), {"temperature": 99})
+    with pytest.raises(LocalchatError, match="temperature") as refusal:
+        recommended(engine_that_recommends(), {}, {"temperature": 99})
     assert "--temperature" in refusal.value.hint
 
 

@@ -140,29 +140,46 @@ def test_a_word_that_is_nearly_a_command_gets_a_hint(capsys: Captured, word: str
 # The app
 
 
+Opened = list[tuple[str | None, int | None]]
+
+
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, int | None]]:
-    """The model and the context that the terminal app was opened with."""
-    opened: list[tuple[str | None, int | None]] = []
+def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
+    """The model and the context that the app was opened with, on what seems to be a terminal."""
+    opened: Opened = []
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
 
     def run_app(_settings: object, model: Any, context: int | None) -> None:
         opened.append((model.name if model else None, context))
 
-    monkeypatch.setitem(sys.modules, "localchat.tui", SimpleNamespace())  # type: ignore[misc]
-    monkeypatch.setitem(sys.modules, "localchat.tui.app", SimpleNamespace(run_app=run_app))  # type: ignore[misc]
+    monkeypatch.setitem(sys.modules, "localchat.tui", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "localchat.tui.app", SimpleNamespace(run_app=run_app))
     return opened
 
 
-def test_without_a_command_the_app_opens(opened: list[tuple[str | None, int | None]]) -> None:
+def test_without_a_command_the_app_opens(opened: Opened) -> None:
     assert main([]) == 0
     assert opened == [(None, None)]
 
 
 @pytest.mark.usefixtures("smollm2_file")
-def test_a_model_opens_the_app_with_it(opened: list[tuple[str | None, int | None]]) -> None:
+def test_a_model_opens_the_app_with_it(opened: Opened) -> None:
     assert main(["smollm2"]) == 0
     assert main(["smollm2", "--context", "1024"]) == 0
     assert opened == [("smollm2", None), ("smollm2", 1024)]
+
+
+@pytest.mark.usefixtures("piped")
+def test_the_app_needs_a_terminal(capsys: Captured) -> None:
+    assert "localchat run" in sentence_of(capsys)
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout"])
+def test_the_app_needs_a_stream_at_all(capsys: Captured, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(sys, name, None)
+    assert main([]) == 1
+    assert "the app needs a terminal" in capsys.readouterr().err
 
 
 # What programs read

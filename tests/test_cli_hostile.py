@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,9 @@ def test_the_name_of_a_model_file_is_shown_harmlessly(capsys: Captured, tmp_path
 
 
 @pytest.mark.parametrize("word", [EVIL, "[/nope]", "\ud800", "a" * 10_000, "."])
-def test_a_word_of_the_user_is_repeated_harmlessly(capsys: Captured, word: str) -> None:
+def test_a_word_of_the_user_is_repeated_harmlessly(
+    capsys: Captured, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
     for command in (["show", word], ["remove", word], ["run", word, "Hi"]):
         shown(capsys, *command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -12,12 +12,13 @@ from localchat import printing
 from localchat.errors import LocalchatError
 from localchat.plan.plan import Plan
 from localchat.printing import follow_pull, meter, print_error, print_json, print_table, sentence
-from localchat.pull.events import Chosen, Progress
+from localchat.pull.events import Chosen, Progress, PullEvent
 
 Captured = pytest.CaptureFixture[str]
 MIB = 1 << 20
 PLAN = Plan(
-    quant="Q4_K_M", weights_bytes=MIB, kv_bytes=MIB, compute_bytes=MIB, room_bytes=9 * MIB, context=512, kv_type="f16",
+    quant="Q4_K_M", weights_bytes=MIB, kv_bytes=MIB, compute_bytes=MIB, room_bytes=9 * MIB, bits_per_weight=4.8,
+    context=512, kv_type="f16",
     gpu_layers=0, layers=2, threads=2, batch=512, fits="memory", reasons=("it fits", "it is small"),
 )  # fmt: skip
 
@@ -72,7 +73,9 @@ def test_a_bar_shows_the_name_of_a_file_as_it_is(capsys: Captured, monkeypatch: 
 
 
 def test_a_pull_is_followed_to_its_choice_in_a_dry_run(capsys: Captured) -> None:
-    events = iter([Chosen("tiny", "acme/tiny", PLAN, 5 * MIB, 3 * MIB), Progress("download", "x", 1, 2)])
+    events: Iterator[PullEvent] = iter(
+        [Chosen("tiny", "acme/tiny", PLAN, 5 * MIB, 3 * MIB), Progress("download", "x", 1, 2)]
+    )
     assert follow_pull(events, is_dry_run=True) == (Chosen("tiny", "acme/tiny", PLAN, 5 * MIB, 3 * MIB), None)
     assert next(events, None) is not None, "nothing is done after the choice"
     assert "tiny: it fits; it is small" in capsys.readouterr().err

@@ -226,7 +226,7 @@ def test_a_reply_that_is_closed_while_it_reads_stops_reading(smollm2: EngineProc
 def test_a_reply_that_is_closed_while_it_writes_stops_writing(smollm2: EngineProcess, smollm2_file: Path) -> None:
     prompt = question(smollm2, "Tell me a long story about the sea.")
     endless = Sampling(temperature=0)
-    said = greedy(smollm2_file, prompt, 120)
+    said = greedy(smollm2_file, prompt, 60)
     events = smollm2.reply(prompt, endless, ())
     while not isinstance(next(events), Piece):
         pass

@@ -194,10 +194,8 @@ NONSENSE = [
     ("llama.block_count", 2, 1000),
     ("llama.block_count", 2, 0),
     ("llama.attention.head_count", 4, 0),
-    ("llama.attention.head_count", 4, 2**31),
     ("llama.attention.head_count_kv", 2, 3),
     ("llama.embedding_length", 256, 2**31 - 1),
-    ("llama.rope.dimension_count", 64, 2**31),
     ("tokenizer.ggml.eos_token_id", 1024, 2**32 - 1),
     ("llama.context_length", 32768, 0),
 ]

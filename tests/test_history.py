@@ -156,6 +156,14 @@ def test_a_deleted_conversation_is_gone_and_no_other(history: History) -> None:
         history.messages(gone)
 
 
+def test_another_window_cannot_take_a_new_conversation_for_one_that_was_deleted(history: History) -> None:
+    gone = history.begin("Hello", "tiny")
+    history.delete(gone)
+    history.begin("Next", "tiny")
+    with pytest.raises(LocalchatError):
+        history.ask(gone, "Still there?")
+
+
 @pytest.mark.parametrize("number", [999, -1, 2**70])
 def test_what_is_not_there_is_said_and_the_history_goes_on(history: History, number: int) -> None:
     with pytest.raises(LocalchatError) as error:

@@ -86,7 +86,7 @@ def check_integrity(path: Path) -> None:
     connection.close()
 
 
-EACH = 30
+EACH = 150
 OTHER_PROGRAM = """
 import sys
 from pathlib import Path
@@ -113,10 +113,13 @@ def test_two_threads_and_two_programs_lose_nothing_of_each_others(tmp_path: Path
     ]
     command = [sys.executable, "-c", OTHER_PROGRAM, str(path), str(number)]
     programs = [subprocess.Popen([*command, name, str(EACH)]) for name in ("a program", "another program")]
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # so that threads meet in the middle of what they do
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    sys.setswitchinterval(switching)
     assert [program.wait() for program in programs] == [0, 0]
     found = [message.text for message in histories[0].messages(number)]
     assert len(found) == 5 * EACH
@@ -130,7 +133,12 @@ def test_two_threads_and_two_programs_lose_nothing_of_each_others(tmp_path: Path
 def test_programs_that_begin_at_once_agree_on_one_file(tmp_path: Path, programs: int) -> None:
     path = tmp_path / "history.db"
     begin = "import sys\nfrom pathlib import Path\nfrom localchat.history.store import History\n"
-    command = [sys.executable, "-c", f"{begin}h = History(Path(sys.argv[1]))\nh.ask(h.begin('Hi', 'tiny'), 'Hi')", path]
+    command = [
+        sys.executable,
+        "-c",
+        f"{begin}h = History(Path(sys.argv[1]))\nh.ask(h.begin('Hi', 'tiny'), 'Hi')",
+        str(path),
+    ]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(programs)]
     answers = [(program.communicate()[1], program.returncode) for program in running]
     assert answers == [("", 0)] * programs

@@ -127,6 +127,6 @@ def test_a_history_that_cannot_be_written_is_one_sentence(history: History, path
     other = sqlite3.connect(path)
     other.execute("DROP TABLE message")
     other.close()
-    with pytest.raises(LocalchatError, match="cannot be written") as error:
+    with pytest.raises(LocalchatError, match="cannot be used") as error:
         history.ask(number, "Bye")
     assert error.value.hint

@@ -15,7 +15,7 @@ FUNCTION_LINES, FILE_LINES = 50, 300
 
 # The layers from the top; the modules and packages of one room may import each other.
 LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
-    (frozenset({"cli", "printing", "__main__"}),),
+    (frozenset({"cli", "arguments", "printing", "__main__"}),),
     (frozenset({"tui"}), frozenset({"server"}), frozenset({"answer"})),
     (frozenset({"chat"}), frozenset({"pull"}), frozenset({"launch"})),
     (frozenset({"plan"}), frozenset({"engine"}), frozenset({"convert"})),

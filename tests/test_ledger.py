@@ -114,7 +114,7 @@ def test_a_conversation_of_nothing_is_a_prompt_too() -> None:
 
 
 def test_a_template_that_refuses_stops_the_prompt() -> None:
-    with pytest.raises(LocalchatError, match="refuses"):
+    with pytest.raises(LocalchatError, match="fails on this conversation"):
         built(Conversation((Message("assistant", "I begin."),)), window(64, template=MISTRAL))
 
 

@@ -16,7 +16,7 @@ from localchat.errors import LocalchatError
 from localchat.llama.devices import Device
 from localchat.plan.hardware import Hardware
 from localchat.plan.plan import GOOD, LOW, Candidate, Plan, Shape, Wish, compute_bytes, kv_bytes, plan
-from localchat.pull.decide import candidates
+from localchat.pull.decide import candidates, shape_for
 
 GIB = 1 << 30
 TYPES = [*GOOD, *LOW]
@@ -37,11 +37,7 @@ def model(name: str) -> tuple[Shape, list[Candidate]]:
     entry = lookup(name)
     assert entry is not None
     config = parse_config(entry.config)
-    shape = Shape(
-        layers=config.layers, kv_heads=config.kv_heads, head_dim=config.head_dim, feed_forward=config.feed_forward,
-        vocabulary=config.vocabulary, context=config.context,
-    )  # fmt: skip
-    return shape, candidates(config, TYPES)
+    return shape_for(config), candidates(config, TYPES)
 
 
 MISTRAL, SMALL = model("mistral-7b-instruct-v0.2"), model("smollm2")

@@ -20,6 +20,7 @@ from localchat.library import Installed, find, installed
 from localchat.paths import downloads_folder, models_folder
 from localchat.plan.plan import Wish
 from localchat.pull.events import Chosen, Progress, PullEvent, Ready
+from localchat.pull.hub import read_repo
 from localchat.pull.install import pull
 from localchat.pull.source import parse
 
@@ -151,10 +152,13 @@ def test_a_new_commit_takes_the_place_of_the_old_one(root: Path, chatml: Path) -
     assert installed() == [new]
 
 
-def test_another_type_takes_the_place_of_the_old_one(chatml: Path) -> None:
-    pulled(chatml)
-    pulled(chatml, Wish(quant="Q8_0"))
-    assert {path.name for path in (models_folder() / "chatml").iterdir()} == {"chatml.Q8_0.gguf", "receipt.json"}
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize("source", ["folder", "repository"])
+def test_another_type_takes_the_place_of_the_old_one(chatml: Path, source: str) -> None:
+    place = chatml if source == "folder" else REPO
+    pulled(place, name="tiny")
+    pulled(place, Wish(quant="Q8_0"), name="tiny")
+    assert {path.name for path in (models_folder() / "tiny").iterdir()} == {"tiny.Q8_0.gguf", "receipt.json"}
 
 
 def test_a_page_and_a_revision_name_a_repository_too(hub: TrickyHub) -> None:
@@ -176,6 +180,7 @@ def test_names_with_tricks_are_left_out(hub: TrickyHub, tmp_path: Path) -> None:
         "config.json\x00", "x:ads", "\x1b[31m.json", "model.safetensors/../../evil", "sub/config.json",
     ]  # fmt: skip
     before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    assert read_repo(REPO, "main").files.keys() == {file.name for file in (tmp_path / "hub" / REPO).iterdir()}
     assert pulled(REPO).receipt.inputs.keys() <= {*SMALL_FILES, *SHARDS, INDEX}
     made = [path for path in tmp_path.rglob("*") if path.is_file() and path not in before]
     assert {path.parent for path in made} == {models_folder() / "tiny"}
@@ -276,9 +281,11 @@ def test_a_name_can_be_chosen(chatml: Path) -> None:
 
 
 @pytest.mark.usefixtures("hub")
-def test_a_model_of_another_origin_is_never_replaced_in_silence(chatml: Path, chatml_file: Path) -> None:
+def test_a_model_of_another_origin_is_never_replaced_in_silence(
+    chatml: Path, chatml_file: Path, tmp_path: Path
+) -> None:
     first = pulled(chatml, name="tiny")
-    for source in (REPO, chatml_file):
+    for source in (REPO, chatml_file, tmp_path / "hub" / REPO):
         with refused("named tiny is installed already", str(chatml)):
             events_of(source, Wish(), name="tiny")
     assert installed() == [first]

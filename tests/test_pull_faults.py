@@ -14,11 +14,12 @@ from pull_hub import REPO, SHARDS, TrickyHub, change, publishing, ranges
 from test_pull import Q4, events_of, pulled, sha256
 from tiny import refused
 
+from localchat.convert.write import Finished, Layout
 from localchat.gguf_file import read_header
 from localchat.library import RECEIPT, installed
 from localchat.paths import downloads_folder, models_folder
 from localchat.plan.plan import Wish
-from localchat.pull import decide, fetch
+from localchat.pull import decide, fetch, install
 from localchat.pull.events import Chosen, Progress
 from localchat.pull.fetch import CHUNK_BYTES
 from localchat.pull.install import pull
@@ -136,7 +137,7 @@ def test_a_hub_that_is_only_odd_does_no_harm(hub: TrickyHub, chatml: Path, lie: 
 ANSWERS = [
     (401, "refuses access"),
     (403, "refuses access"),
-    (404, "error 404"),
+    (404, "did not find"),
     (429, "too many requests"),
     (500, "error 500"),
     (503, "error 503"),
@@ -225,6 +226,20 @@ def test_a_shard_that_is_missing_is_named(root: Path) -> None:
     (root / REPO / SHARDS[1]).unlink()
     with refused(SHARDS[1]):
         events_of(REPO)
+    assert is_untouched()
+
+
+@pytest.mark.parametrize("cut", [4, -1000])
+def test_a_file_that_did_not_come_out_as_planned_is_not_installed(
+    chatml: Path, chatml_file: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    def write(_layout: Layout, path: Path, _threads: int) -> Iterator[Finished]:
+        path.write_bytes(chatml_file.read_bytes()[:cut])
+        yield Finished("0" * 64, {})
+
+    monkeypatch.setattr(install, "write", write)
+    with refused("is not a sound GGUF file"):
+        events_of(chatml)
     assert is_untouched()
 
 

@@ -139,5 +139,5 @@ def test_a_model_without_a_template_cannot_be_asked() -> None:
 def test_a_template_of_absurd_length_is_not_even_compiled() -> None:
     fitting = "x" * SOURCE_LIMIT_CHARACTERS
     assert rendered(fitting, said("u:Hi")) == fitting
-    with pytest.raises(LocalchatError, match="absurdly long"):
+    with pytest.raises(LocalchatError, match="longer than 64 KiB"):
         rendered(fitting + "x", said("u:Hi"))

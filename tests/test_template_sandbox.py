@@ -122,7 +122,7 @@ FAILING = [
 
 @pytest.mark.parametrize("template", FAILING)
 def test_whatever_a_template_does_ends_in_one_sentence(template: str) -> None:
-    with pytest.raises(LocalchatError, match="the model's chat template refuses the conversation") as refusal:
+    with pytest.raises(LocalchatError, match="the model's chat template fails on this conversation") as refusal:
         render(template, MESSAGES, bos="<s>", eos="</s>")
     assert refusal.value.hint
 

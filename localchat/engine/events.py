@@ -53,7 +53,7 @@ class Usage:
     @property
     def tokens_per_second(self) -> float:
         """Rate of writing; 0 where too little was written to tell."""
-        return (self.completion_tokens - 1) / self.writing_seconds if self.completion_tokens > 1 else 0.0
+        return max(0, self.completion_tokens - 1) / self.writing_seconds if self.writing_seconds > 0 else 0.0
 
     @property
     def prompt_tokens_per_second(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import queue
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from localchat.engine.events import Done, Event, Loaded, Loading
-from localchat.engine.wire import FRAME_LIMIT_BYTES, frame_event, pack, unpack
+from localchat.engine.wire import FRAME_LIMIT_BYTES, LOG, frame_event, pack, unpack
 from localchat.errors import EngineDied, LocalchatError
 from localchat.sampling import Sampling
 
@@ -119,13 +120,16 @@ class EngineProcess:
     def _ask(self, what: str, **command: Any) -> Generator[dict[str, Any]]:
         """Send a command and yield its frames. Raises what the child raised, or EngineDied."""
         number = next(self._numbers)
+        line = pack({"id": number, "do": what, **command})
+        if len(line) > FRAME_LIMIT_BYTES:
+            raise LocalchatError("the text is longer than any model could read", "shorten it")
         answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         finished = False
         self._answers[number] = answers
         if self._is_gone:  # looked at only after the queue is known to the listener
             answers.put(None)
         try:
-            self._send({"id": number, "do": what, **command})
+            self._send(line)
             while not finished:
                 frame = answers.get()
                 if frame is None:
@@ -133,28 +137,29 @@ class EngineProcess:
                     raise self._death()
                 if "error" in frame:
                     finished = True
-                    raise LocalchatError(frame["error"], frame["hint"])
+                    raise LocalchatError(frame["error"], frame["hint"].replace(LOG, str(self._log)))
                 finished = frame.get("event") in (None, Done.__name__)
                 yield frame
         finally:
             del self._answers[number]
             if not finished:
-                self._send({"id": number, "do": "cancel"})
+                self._send(pack({"id": number, "do": "cancel"}))
 
-    def _send(self, command: dict[str, Any]) -> None:
+    def _send(self, line: bytes) -> None:
         with self._lock, suppress(OSError, ValueError):  # a dead child is noticed by the listener
-            self._stdin.write(pack(command))
+            self._stdin.write(line)
             self._stdin.flush()
 
     def _listen(self) -> None:
         """Hand each frame to whoever asked; tell all when the child is gone."""
-        stream = self._process.stdout
-        assert stream is not None
-        while line := stream.readline(FRAME_LIMIT_BYTES):
-            with suppress(ValueError):  # a line cut by the child's death
+        assert self._process.stdout is not None
+        with self._process.stdout as stream:
+            while (line := stream.readline(FRAME_LIMIT_BYTES)).endswith(b"\n"):  # else it was cut by the child's death
                 frame = unpack(line)
                 if answers := self._answers.get(frame["id"]):
                     answers.put(frame)
+        if line:
+            self._process.kill()  # what it said is longer than a frame may be: it cannot be understood any more
         self._process.wait()
         self._is_gone = True
         for answers in list(self._answers.values()):
@@ -170,6 +175,7 @@ def _spawn(log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "localchat.engine.worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+            env={**os.environ, "GGML_NO_BACKTRACE": "1"},  # or else ggml starts a debugger when it crashes
             start_new_session=True, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )  # fmt: skip
 
@@ -181,8 +187,15 @@ def _cause(code: int, log: Path) -> str:
     if code == -9:  # SIGKILL
         return "the system killed it, most likely because memory ran out"
     if code < 0:
-        return f"llama.cpp crashed ({signal.Signals(-code).name})"
-    return f"its process ended with code {code}"
+        return f"llama.cpp crashed ({_signal_name(-code)})"
+    return "it was closed" if code == 0 else f"its process ended with code {code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have no names
+        return f"signal {number}"
 
 
 def _tail(log: Path) -> str:

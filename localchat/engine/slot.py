@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 
 from localchat.engine.events import Done, Event, Piece, Reading, Reason, Usage
 from localchat.engine.stops import StopScanner
+from localchat.errors import LocalchatError
 from localchat.llama.context import Context, Sampler
 from localchat.llama.model import Model
 from localchat.sampling import Sampling
@@ -26,7 +27,14 @@ class Slot:
         self._slice = FIRST_SLICE_TOKENS
 
     def reply(self, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str]) -> Generator[Event]:
-        """Read what is new of the prompt, then write. Closing the iterator between events cancels."""
+        """Read what is new of the prompt, then write. Closing the iterator between events cancels.
+
+        Raises LocalchatError where there is nothing to read or no room for it.
+        """
+        if not 0 < len(tokens) <= self._context.tokens:
+            raise LocalchatError(
+                f"a prompt of {len(tokens):,} tokens cannot be read", f"the context holds {self._context.tokens:,}"
+            )
         started = time.perf_counter()
         cached = self._forget_from(shared_prefix(self._cached, tokens[:-1]))
         yield from self._read(tokens)

@@ -10,6 +10,7 @@ from typing import Any
 from localchat.engine.events import Done, Event, Loading, Piece, Reading, Usage, Waiting
 
 FRAME_LIMIT_BYTES = 64 << 20
+LOG = "{log}"  # in a hint from the child: the path of its log, which only the parent knows
 EVENTS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Loading, Waiting, Reading, Piece, Done)}
 
 

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _listen(commands: BinaryIO, worker: Worker) -> None:
-    while line := commands.readline(FRAME_LIMIT_BYTES):
+    while (line := commands.readline(FRAME_LIMIT_BYTES)).endswith(b"\n"):
         worker.hear(unpack(line))
     os._exit(0)  # the parent is gone; the main thread may be deep inside llama.cpp
 

@@ -12,14 +12,14 @@ from localchat.errors import LocalchatError
 MIGRATIONS = (
     """
     CREATE TABLE conversation (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         title TEXT NOT NULL,
         model TEXT NOT NULL,
         created_at TEXT NOT NULL,
         updated_at TEXT NOT NULL
     ) STRICT;
     CREATE TABLE message (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         conversation INTEGER NOT NULL REFERENCES conversation(id) ON DELETE CASCADE,
         parent INTEGER REFERENCES message(id) ON DELETE CASCADE,
         role TEXT NOT NULL CHECK (role IN ('system', 'user', 'assistant')),
@@ -41,14 +41,18 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     try:
         return _opened(path)
+    except OSError as error:
+        raise _unopened(path, error) from error
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
-            raise LocalchatError(
-                f"the history {path} cannot be opened: {error}", "check the file and its disk"
-            ) from error
+            raise _unopened(path, error) from error
         aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S}")
         path.rename(aside)
         return _opened(path)
+
+
+def _unopened(path: Path, error: Exception) -> LocalchatError:
+    return LocalchatError(f"the history {path} cannot be opened: {error}", "check the file and its disk")
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -107,8 +107,12 @@ class History:
             connection.execute("UPDATE message SET text = ?, state = ? WHERE id = ?", (_text(text), state, message))
 
     def discard(self, message: int) -> None:
-        """Delete one message."""
+        """Delete one message; what was said after it stays."""
         with self._transaction() as connection:
+            connection.execute(
+                "UPDATE message SET parent = (SELECT parent FROM message WHERE id = ?) WHERE parent = ?",
+                (message, message),
+            )
             connection.execute("DELETE FROM message WHERE id = ?", (message,))
 
     def _insert(
@@ -131,12 +135,13 @@ class History:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
+            except sqlite3.IntegrityError as error:
+                raise LocalchatError("this conversation was deleted", "begin a new one") from error
+            except (sqlite3.Error, OverflowError) as error:
+                raise LocalchatError(f"the history cannot be used: {error}", "check its file and the disk") from error
+            finally:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-                raise LocalchatError(
-                    f"the history cannot be written: {error}", "check the disk's free space"
-                ) from error
 
 
 @dataclass(frozen=True, slots=True)

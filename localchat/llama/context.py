@@ -61,7 +61,9 @@ class Context:
             batch.token[index], batch.pos[index], batch.logits[index] = token, position + index, 0
         batch.logits[len(tokens) - 1] = 1
         if status := cpp.llama_decode(self._handle, batch):
-            raise LocalchatError(f"llama.cpp could not compute the next tokens (status {status})", "see its log")
+            raise LocalchatError(
+                f"llama.cpp could not compute the next tokens (status {status})", "its own words are in {log}"
+            )
 
     def sample(self, sampler: Sampler) -> int:
         """The next token after the last decoded one."""

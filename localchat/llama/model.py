@@ -56,7 +56,8 @@ class Model:
         self.handle = cpp.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.handle:
             raise LocalchatError(
-                f"llama.cpp could not load {path.name}", "its log says why; memory may be short or the file damaged"
+                f"llama.cpp could not load {path.name}",
+                "free some memory or pull the model again; llama.cpp's own words are in {log}",
             )
         self.vocab = cpp.llama_model_get_vocab(self.handle)
         self._piece = ctypes.create_string_buffer(PIECE_BYTES)

@@ -17,6 +17,7 @@ def shape_of(model: ModelFile) -> Shape:
         feed_forward=_whole(model, "feed_forward_length"),
         vocabulary=_whole(model, "vocab_size", _length(model.metadata.get("tokenizer.ggml.tokens"))),
         context=_whole(model, "context_length"),
+        parameters=model.parameters,
     )
 
 

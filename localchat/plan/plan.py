@@ -40,6 +40,8 @@ class Shape:
     vocabulary: int
     context: int
     """Tokens that the model was made for."""
+    parameters: int
+    """Number of weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Plan:
     compute_bytes: int
     room_bytes: int
     """What could be used at most in the place where the model lies."""
+    bits_per_weight: float
     context: int
     kv_type: str
     gpu_layers: int
@@ -116,6 +119,7 @@ class _Option:
     kv_bytes: int
     compute_bytes: int
     layers: int
+    parameters: int
 
     @property
     def total_bytes(self) -> int:
@@ -141,7 +145,7 @@ def _options(shape: Shape, candidates: Sequence[Candidate], wish: Wish) -> Itera
     for context, group in [(longest, good), (shortest, good), (shortest, low)]:
         for candidate, kv_type in product(group, KV_BYTES):
             cache = kv_bytes(shape, context, kv_type)
-            yield _Option(candidate, context, kv_type, cache, compute_bytes(shape), shape.layers)
+            yield _Option(candidate, context, kv_type, cache, compute_bytes(shape), shape.layers, shape.parameters)
 
 
 def _settled(
@@ -153,6 +157,7 @@ def _settled(
         kv_bytes=option.kv_bytes,
         compute_bytes=option.compute_bytes,
         room_bytes=room,
+        bits_per_weight=round(8 * option.candidate.weights_bytes / max(1, option.parameters), 2),
         context=option.context,
         kv_type=option.kv_type,
         gpu_layers=gpu_layers,

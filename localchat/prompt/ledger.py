@@ -14,7 +14,6 @@ from localchat.errors import ContextFull
 from localchat.prompt.template import render
 from localchat.prompt.tokens import Shield, Tokenize, tokens
 
-MESSAGE_TOKENS = 8  # what a template adds around a message, about; the prompt itself is counted exactly
 KEPT = 0.6  # of the room, after turns have left
 REPLY_TOKENS = 1024
 
@@ -62,17 +61,20 @@ def build(conversation: Conversation, window: Window, shield: Shield, tokenize: 
     """
     system, turns = split(shield.hide(conversation.messages))
     room = window.tokens - window.reply_tokens
-    sizes = [size + MESSAGE_TOKENS for size in map(len, tokenize([_text(turn) for turn in turns]))]
-    dropped = turns_to_drop(sizes, room - sum(map(len, tokenize([_text(system)]))))
-    while True:
+    around = _tokens_around_a_message(window, shield, tokenize)
+    first, *sizes = (
+        len(ids) + around * len(turn)
+        for turn, ids in zip((system, *turns), tokenize([_text(turn) for turn in (system, *turns)]), strict=True)
+    )
+    dropped = turns_to_drop(sizes, room - first)
+    while True:  # what was estimated is now counted
         messages = [message for turn in (system, *turns[dropped:]) for message in turn]
-        text = render(window.template, messages, window.bos, window.eos)
-        ids = tokens(text, shield, tokenize, window.adds_bos)
+        ids = _ids(messages, window, shield, tokenize)
         if len(ids) <= room:
             return Prompt(tuple(ids), Ledger(window.tokens, len(ids), dropped))
         dropped += 1
         if dropped >= len(turns):
-            raise ContextFull(len(ids), room)
+            raise ContextFull(len(ids), room, window.tokens)
 
 
 def split(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:
@@ -101,6 +103,18 @@ def turns_to_drop(sizes: Sequence[int], room: int) -> int:
                 used -= sizes[dropped]
                 dropped += 1
     return dropped
+
+
+def _tokens_around_a_message(window: Window, shield: Shield, tokenize: Tokenize) -> int:
+    """What the template adds to each message: how much longer a prompt is for two more of one word."""
+    word, more = Message("user", "x"), Message("assistant", "x")
+    one, three = (len(_ids(messages, window, shield, tokenize)) for messages in ([word], [word, more, word]))
+    return max(0, three - one - 2 * len(tokenize([word.text])[0]) + 1) // 2 + 1
+
+
+def _ids(messages: Sequence[Message], window: Window, shield: Shield, tokenize: Tokenize) -> list[int]:
+    text = render(window.template, messages, window.bos, window.eos)
+    return tokens(text, shield, tokenize, window.adds_bos)
 
 
 def _text(turn: Sequence[Message]) -> str:

@@ -17,6 +17,9 @@ from localchat.conversation import Message
 Tokenize = Callable[[Sequence[str]], list[list[int]]]
 Part = str | int
 
+MARK_CHARACTERS = 8
+PRIVATE_USE = range(0xF0000, 0xFFFFE)
+
 
 @dataclass
 class Shield:
@@ -37,10 +40,19 @@ class Shield:
 
     def _hidden(self, text: str) -> str:
         for special in longest_first(self.special_tokens, text):
-            mark = f"\ue000{secrets.token_hex(8)}\ue001"
+            mark = self._new_mark()
             self._marks[mark] = special
             text = text.replace(special, mark)
         return text
+
+    def _new_mark(self) -> str:
+        """Eight characters of private use, drawn by chance, none of which is in any control token."""
+        taken = set("".join(self.special_tokens))
+        mark = ""
+        while len(mark) < MARK_CHARACTERS:
+            character = chr(secrets.choice(PRIVATE_USE))
+            mark += "" if character in taken else character
+        return mark
 
 
 def longest_first(special_tokens: Mapping[str, int], text: str) -> list[str]:

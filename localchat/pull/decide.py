@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,18 +28,23 @@ def candidates(config: Config, quants: Sequence[str]) -> list[Candidate]:
     ]
 
 
-def plan_for(config: Config, hardware: Hardware, wish: Wish) -> Plan:
-    """The plan for a checkpoint of this shape, from its config alone. Raises LocalchatError where it cannot run."""
-    quants = [file_type(wish.quant)] if wish.quant else [*GOOD, *LOW]
-    shape = Shape(
+def shape_for(config: Config) -> Shape:
+    """What memory depends on, from config.json."""
+    return Shape(
         layers=config.layers,
         kv_heads=config.kv_heads,
         head_dim=config.head_dim,
         feed_forward=config.feed_forward,
         vocabulary=config.vocabulary,
         context=config.context,
+        parameters=sum(math.prod(target.shape) for target in targets(config)),
     )
-    return plan(shape, candidates(config, quants), hardware, wish)
+
+
+def plan_for(config: Config, hardware: Hardware, wish: Wish) -> Plan:
+    """The plan for a checkpoint of this shape, from its config alone. Raises LocalchatError where it cannot run."""
+    quants = [file_type(wish.quant)] if wish.quant else [*GOOD, *LOW]
+    return plan(shape_for(config), candidates(config, quants), hardware, wish)
 
 
 def check_disk(folder: Path, needed_bytes: int) -> None:

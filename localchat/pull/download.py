@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from localchat.files import PARTIAL
 from localchat.paths import downloads_folder, private_folder
 from localchat.pull.events import Progress
 from localchat.pull.fetch import fetch
@@ -12,8 +14,15 @@ from localchat.pull.hub import Repo
 
 
 def download_small(repo: Repo) -> Path:
-    """Fetch what describes the model, a few MB; returns the folder that the weights will join."""
-    folder = private_folder(downloads_folder() / f"{repo.id.replace('/', '--')}@{repo.commit[:12]}")
+    """Fetch what describes the model, a few MB; returns the folder that the weights will join.
+
+    What was downloaded of an older commit goes.
+    """
+    name = repo.id.replace("/", "--")
+    folder = private_folder(downloads_folder() / f"{name}@{repo.commit[:12]}")
+    for other in downloads_folder().glob(f"{name}@*"):
+        if other != folder:
+            shutil.rmtree(other)
     for file in repo.small():
         for _ in fetch(repo, file, folder):
             pass
@@ -22,7 +31,7 @@ def download_small(repo: Repo) -> Path:
 
 def missing_bytes(repo: Repo, folder: Path) -> int:
     """Bytes of weights that are not in the folder yet."""
-    here = [folder / file.name for file in repo.weights()]
+    here = [folder / (file.name + ending) for file in repo.weights() for ending in ("", PARTIAL)]
     return sum(file.bytes for file in repo.weights()) - sum(path.stat().st_size for path in here if path.exists())
 
 

@@ -61,6 +61,7 @@ def fetch(repo: Repo, file: RemoteFile, folder: Path) -> Generator[int]:
 
 def _attempt(repo: Repo, file: RemoteFile, partial: Path) -> Generator[int]:
     try:
+        partial.touch(mode=0o600)
         with partial.open("ab") as out:
             sha256 = _resumed(partial, out, file)
             while out.tell() < file.bytes:
@@ -70,17 +71,23 @@ def _attempt(repo: Repo, file: RemoteFile, partial: Path) -> Generator[int]:
                     yield out.tell()
     except OSError as error:
         raise disk_error(error, partial) from error
-    if file.sha256 and sha256.hexdigest() != file.sha256:
+    if (sha256.hexdigest() if file.sha256 else git_sha1(partial.read_bytes())) != (file.sha256 or file.git_sha1):
         partial.unlink()
         raise LocalchatError(
             f"{file.name} arrived damaged: its hash is not the one that the Hub gives", "run the same command again"
         )
 
 
+def git_sha1(data: bytes) -> str:
+    """The hash by which git knows a file."""
+    return hashlib.sha1(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
+
+
 def _resumed(partial: Path, out: BinaryIO, file: RemoteFile) -> hashlib._Hash:
     """The hash of what an earlier attempt left; whatever is too long to be right is thrown away."""
     if out.tell() > file.bytes:
         out.truncate(0)
+        out.seek(0)
     with partial.open("rb") as left:
         return hashlib.file_digest(left, "sha256")
 
@@ -131,6 +138,6 @@ def _location(repo: Repo, file: RemoteFile) -> tuple[str, dict[str, str]]:
         found = get_hf_file_metadata(page, endpoint=endpoint(), retry_on_errors=True)
     if found.commit_hash != repo.commit:
         raise LocalchatError(f"{repo.id} changed while it was pulled", "run the same command again")
-    is_own_host = urlsplit(found.location).netloc == urlsplit(endpoint()).netloc
+    is_own_host = urlsplit(found.location)[:2] == urlsplit(endpoint())[:2]  # scheme and host
     token = get_token() if is_own_host else None
     return found.location, {"Authorization": f"Bearer {token}"} if token else {}

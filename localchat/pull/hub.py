@@ -22,11 +22,12 @@ TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a repository; `sha256` is known of those kept in LFS."""
+    """A file of a repository: those kept in LFS are known by their sha256, others by git's own hash."""
 
     name: str
     bytes: int
     sha256: str | None
+    git_sha1: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def read_repo(repo: str, revision: str) -> Repo:
             repo, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS
         )
     files = {
-        file.rfilename: RemoteFile(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else None)
+        file.rfilename: RemoteFile(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else None, file.blob_id)
         for file in info.siblings or []
         if is_safe_name(file.rfilename)
     }
@@ -92,11 +93,13 @@ def explained(repo: str) -> Iterator[None]:
             "check the spelling; for a private one set HF_TOKEN",
         ) from error
     except RevisionNotFoundError as error:
-        raise LocalchatError(f"{repo} has no such revision", "leave --revision out for the newest") from error
+        raise LocalchatError(f"{repo} has no such revision", "leave --revision out to get the newest") from error
     except HFValidationError as error:
         raise LocalchatError(f"{repo!r} is not a name of a repository", "it reads owner/repo") from error
     except OfflineModeIsEnabled as error:
-        raise LocalchatError("HF_HUB_OFFLINE forbids to ask the Hub", "unset it, or pull from a folder") from error
+        raise LocalchatError(
+            "HF_HUB_OFFLINE is set, so the Hub is not asked", "unset it, or pull from a folder"
+        ) from error
     except HfHubHTTPError as error:
         raise http_error(error.response.status_code, repo) from error
     except httpx2.HTTPError as error:
@@ -111,6 +114,8 @@ def http_error(status: int, repo: str) -> LocalchatError:
         return LocalchatError(
             f"the Hub refuses access to {repo} ({status})", "set HF_TOKEN to a token that may read it"
         )
+    if status == 404:
+        return LocalchatError(f"the Hub did not find what was asked of {repo} (404)", "check the name and try again")
     return LocalchatError(f"the Hub answered with the error {status}", "try again later")
 
 

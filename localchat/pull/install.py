@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from localchat import __version__, library
-from localchat.convert.checkpoint import SMALL_FILES, read_checkpoint
+from localchat.convert.checkpoint import INDEX, SMALL_FILES, read_checkpoint
 from localchat.convert.config import read_config
 from localchat.convert.recipe import file_type
 from localchat.convert.write import Finished, Layout, Written, layout, write
@@ -72,16 +72,21 @@ def _from_folder(source: Source, folder: Path, wish: Wish, hardware: Hardware) -
 
 def _from_hub(source: Source, repo: Repo, wish: Wish, hardware: Hardware) -> Pull:
     _check_name(source.name, repo.id)
+    if (present := _present(source.name, repo, wish)) is not None:
+        file = read_header(present.path)
+        yield Chosen(source.name, repo.id, plan(shape_of(file), [candidate_of(file)], hardware, wish), 0, 0)
+        yield Ready(present)
+        return
     repo.weights()  # a repository without any says so before anything is fetched
     folder = download_small(repo)
     chosen = plan_for(read_config(folder), hardware, wish)
-    present = _present(source.name, repo, chosen)
-    if present is not None:
-        shutil.rmtree(folder)
-        yield Ready(present)
-        return
     download = missing_bytes(repo, folder)
-    yield Chosen(source.name, repo.id, chosen, download, chosen.weights_bytes)
+    try:
+        yield Chosen(source.name, repo.id, chosen, download, chosen.weights_bytes)
+    except GeneratorExit:  # a dry run leaves nothing behind, unless weights were there before
+        if download == sum(file.bytes for file in repo.weights()):
+            shutil.rmtree(folder)
+        raise
     check_disk(models_folder(), download + chosen.weights_bytes)
     yield from download_weights(repo, folder)
     model = yield from _installed(source, folder, chosen, repo.id, repo.commit)
@@ -95,12 +100,15 @@ def _from_model_file(source: Source, path: Path, wish: Wish, hardware: Hardware)
     origin = source.entry.package if source.entry else str(path)
     _check_name(source.name, origin)
     yield Chosen(source.name, origin, chosen, 0, 0)
+    sha256 = hashlib.sha256()
+    yield from _hashing(path, sha256)
+    finished = Finished(sha256.hexdigest(), {path.name: sha256.hexdigest()})
+    if path.parent == library.folder_for(source.name).resolve():  # it lost its receipt: nothing to link or discard
+        yield Ready(library.record(_receipt(source, path, model.quant, origin, None, finished, {})))
+        return
     with _unfinished_discarded(source.name):
         linked = _path(source, model.quant)
-        sha256 = hashlib.sha256()
-        yield from _hashing(path, sha256)
         _link(path, linked)
-        finished = Finished(sha256.hexdigest(), {path.name: sha256.hexdigest()})
         installed = library.record(_receipt(source, linked, model.quant, origin, None, finished, {}))
     yield Ready(installed)
 
@@ -112,7 +120,8 @@ def _installed(
     with _unfinished_discarded(source.name):
         path = _path(source, chosen.quant)
         finished, recipe = yield from _written(folder, path, chosen.quant, chosen.threads)
-        small = {name: _sha256(folder / name) for name in SMALL_FILES if (folder / name).is_file()}
+        path.chmod(0o600)
+        small = {name: _sha256(folder / name) for name in (*SMALL_FILES, INDEX) if (folder / name).is_file()}
         finished = Finished(finished.sha256, {**small, **finished.inputs})
         return library.record(_receipt(source, path, chosen.quant, origin, commit, finished, recipe))
 
@@ -150,11 +159,15 @@ def _check_name(name: str, origin: str) -> None:
             )
 
 
-def _present(name: str, repo: Repo, chosen: Plan) -> Installed | None:
-    """The installed model if it is the very one that was asked for."""
+def _present(name: str, repo: Repo, wish: Wish) -> Installed | None:
+    """The installed model if it is of this commit and what was asked for.
+
+    Which type was chosen for it then is not chosen anew each time that a little more or less memory is free.
+    """
     for model in library.installed():
-        if (model.name, model.receipt.commit, model.receipt.quant) == (name, repo.commit, chosen.quant):
-            return model
+        if (model.name, model.receipt.commit) == (name, repo.commit):
+            is_wanted = wish.quant in (None, model.receipt.quant) and not wish.size_bytes
+            return model if is_wanted else None
     return None
 
 
@@ -188,6 +201,7 @@ def _receipt(
         checks=("header", "layout"),
         stops=source.entry.stops if source.entry else (),
         system=source.entry.system if source.entry else "",
+        sampling=source.entry.sampling if source.entry else {},
     )
 
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from localchat.catalog import Entry, entries, lookup
 from localchat.errors import LocalchatError
@@ -57,11 +57,11 @@ def endpoint() -> str:
 
 def parse(text: str, revision: str | None = None) -> Source:
     """The source that a user named. Raises LocalchatError with near names where it is none."""
-    path = Path(text).expanduser()
-    if path.is_dir():
-        return Source(Folder(path.resolve()), model_name(path.resolve().name))
-    if path.is_file() and path.suffix.lower() == ".gguf":
-        return Source(ModelFilePath(path.resolve()), model_name(path.stem.rsplit(".", 1)[0]))
+    if (path := existing_path(text)) is not None:
+        if path.is_dir():
+            return Source(Folder(path), model_name(path.name))
+        if path.suffix.lower() == ".gguf":
+            return Source(ModelFilePath(path), model_name(path.stem.rsplit(".", 1)[0]))
     if (entry := lookup(text)) is not None:
         return Source(_place(entry, revision), entry.name, entry)
     repo, page_revision = _repo(text)
@@ -69,6 +69,15 @@ def parse(text: str, revision: str | None = None) -> Source:
         chosen = revision or page_revision or "main"
         return Source(HubRepo(repo, chosen), model_name(repo.split("/")[1]), lookup(repo))
     raise _unknown(text)
+
+
+def existing_path(text: str) -> Path | None:
+    """The path if there is something at it. Many a text cannot be a path at all."""
+    try:
+        path = Path(text).expanduser()
+        return path.resolve() if text and path.exists() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def package_file(entry: Entry) -> Path | None:
@@ -96,15 +105,20 @@ def _repo(text: str) -> tuple[str | None, str | None]:
     """Repository and revision of `owner/repo` or of a page of the Hub."""
     if REPO.fullmatch(text):
         return text, None
-    url = urlsplit(text)
     hosts = {urlsplit(address).netloc for address in (DEFAULT_ENDPOINT, endpoint())} | {"hf.co"}
+    try:
+        url = urlsplit(text if "://" in text else f"https://{text}")
+    except ValueError:
+        return None, None
     match = PAGE.fullmatch(url.path) if url.netloc in hosts else None
     if match and REPO.fullmatch(match["repo"]):
-        return match["repo"], match["revision"]
+        return match["repo"], unquote(match["revision"]) if match["revision"] else None
     return None, None
 
 
 def _unknown(text: str) -> LocalchatError:
+    if "://" in text:
+        return LocalchatError(f"{text} is no page of a model on the Hub", "name owner/repo, or paste the model's page")
     if any(sign in text for sign in ("/", "\\", ".")):
         return LocalchatError(f"there is no folder or model file at {text}", "check the path, or name owner/repo")
     near = difflib.get_close_matches(text.lower(), [entry.name for entry in entries()], 3, 0.5)

@@ -196,7 +196,7 @@ class ChatScreen(Screen[None]):
     def _reply(self, turn: int, running: Running, conversation: Conversation, draft: SavedDraft) -> None:
         worker, failure = get_current_worker(), None
         try:
-            sampling = recommended(running.engine, {})
+            sampling = recommended(running.engine, running.model.receipt.sampling, {})
             with closing(reply(running.engine, conversation, sampling, running.model.receipt.stops, draft)) as events:
                 for event in paced(events):
                     if worker.is_cancelled:

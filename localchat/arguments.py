@@ -1,0 +1,90 @@
+"""What the words on the command line mean. Everything is imported where it is used, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from localchat.errors import LocalchatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from localchat.library import Installed
+    from localchat.settings import Settings
+
+PROMPT_LIMIT_BYTES = 16 << 20
+
+
+def settings() -> Settings:
+    """The settings in force."""
+    from localchat.settings import load
+
+    return load()
+
+
+def model_named(name: str, commands: Collection[str] = ()) -> Installed:
+    """The model to use; one that comes with the installation is installed when it is first asked for.
+
+    The name may be one of the `commands` misspelled. Raises LocalchatError where there is no such model.
+    """
+    from localchat.catalog import lookup
+    from localchat.library import find, installed
+    from localchat.pull.source import package_file
+
+    entry = lookup(name)
+    if entry is None or not package_file(entry) or entry.name in {model.name for model in installed()}:
+        return _found(find, entry.name if entry else name, commands)
+    from localchat.plan.plan import Wish
+    from localchat.printing import follow_pull
+    from localchat.pull.install import pull as pulled
+    from localchat.pull.source import parse
+
+    with closing(pulled(parse(entry.name), Wish())) as events:
+        model = follow_pull(events, is_dry_run=False)[1]
+    assert model is not None, "a pull ends with a model or an error"
+    return model
+
+
+def _found(find: Callable[[str], Installed], name: str, commands: Collection[str]) -> Installed:
+    """The installed model; a word that is nearly a command gets a hint that says so."""
+    try:
+        return find(name)
+    except LocalchatError as error:
+        if near := difflib.get_close_matches(name, commands, 1, 0.7):
+            raise LocalchatError(str(error), f"did you mean the command: localchat {near[0]}?") from error
+        raise
+
+
+def prompt_text(given: str | None) -> str:
+    """The prompt's text: the argument, then what is piped in. Raises click.UsageError where there is none."""
+    is_piped = sys.stdin is not None and not sys.stdin.isatty()
+    piped = sys.stdin.buffer.read(PROMPT_LIMIT_BYTES).decode("utf-8", "replace") if is_piped else ""
+    text = "\n\n".join(part for part in (given, piped.strip("\n")) if part)
+    if not text.strip():
+        raise click.UsageError("give a prompt as an argument or on standard input")
+    return text
+
+
+def check_sampling(changes: dict[str, Any]) -> None:
+    """A number out of its range is wrong usage, and is said before a model is loaded."""
+    from localchat.sampling import Sampling, overridden
+
+    try:
+        overridden(Sampling(), changes)
+    except LocalchatError as error:
+        raise click.UsageError(f"{error}: {error.hint}") from error
+
+
+def size_bytes(text: str | None) -> int:
+    """Bytes of a size such as 4.2GiB; 0 where none was given. Raises click.BadParameter."""
+    from localchat.text import parse_size
+
+    try:
+        return parse_size(text) if text else 0
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--size") from error
