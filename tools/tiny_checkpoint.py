@@ -143,7 +143,7 @@ def sentencepiece(pieces: int) -> bytes:
     texts = [*special, *((f"<0x{byte:02X}>", 6) for byte in range(BYTE_PIECES))]
     texts += [(f"\u2581w{number}", 1) for number in range(pieces - len(texts))]
     found = b"".join(_field(1, _piece(text, -float(rank), kind)) for rank, (text, kind) in enumerate(texts))
-    return found + _field(2, b"\x18\x02")  # trainer_spec.model_type = BPE
+    return found + _field(2, b"\x18\x02\x98\x02\x01")  # trainer_spec: model_type = BPE, byte_fallback = true
 
 
 def _piece(text: str, score: float, kind: int) -> bytes:
