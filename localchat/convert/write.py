@@ -8,6 +8,7 @@ core (the C code runs without the interpreter lock); this thread hashes and writ
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -121,7 +122,7 @@ def write(plan: Layout, path: Path, threads: int) -> Generator[Written | Finishe
             out.write(block.data)
             if is_last:
                 out.pad()
-                inputs[tensor.ref.file].hash_up_to(tensor.ref.end)
+                inputs[tensor.ref.file].done_up_to(tensor.ref.end)
                 done_bytes += tensor.ref.end - tensor.ref.start
                 yield Written(tensor.target.name, done_bytes, plan.source_bytes)
         finished = Finished(out.sha256.hexdigest(), {file.name: inputs[file].digest() for file in plan.inputs})
@@ -132,7 +133,9 @@ class _Input:
     """One mapped file of weights and the hash of its bytes so far."""
 
     def __init__(self, path: Path) -> None:
-        self.bytes = np.memmap(path, np.uint8, mode="r")
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.bytes = np.frombuffer(self._map, np.uint8)
         self._sha256 = hashlib.sha256()
         self._hashed = 0
 
@@ -141,12 +144,15 @@ class _Input:
         raw = self.bytes[tensor.ref.start : tensor.ref.end].view(np.dtype(RAW[tensor.ref.dtype]))
         return raw.reshape(tensor.target.rows, tensor.target.columns)
 
-    def hash_up_to(self, end: int) -> None:
+    def done_up_to(self, end: int) -> None:
+        """Hash what was not hashed yet, and let go of the pages, which would count as memory of this process."""
         self._sha256.update(self.bytes[self._hashed : end].data)
         self._hashed = max(self._hashed, end)
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED, 0, self._hashed // mmap.PAGESIZE * mmap.PAGESIZE)
 
     def digest(self) -> str:
-        self.hash_up_to(len(self.bytes))
+        self.done_up_to(len(self.bytes))
         return self._sha256.hexdigest()
 
 

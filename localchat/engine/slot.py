@@ -14,8 +14,8 @@ from localchat.llama.model import Model
 from localchat.sampling import Sampling
 
 # A slice of the prompt is as long as about this many seconds of work, so that a cancel is heard soon.
-SLICE_SECONDS = 0.25
-FIRST_SLICE_TOKENS = 32
+SLICE_SECONDS = 0.5
+SHORTEST_SLICE_TOKENS = 32
 
 
 class Slot:
@@ -24,7 +24,7 @@ class Slot:
     def __init__(self, model: Model, context: Context) -> None:
         self._model, self._context = model, context
         self._cached: list[int] = []
-        self._slice = FIRST_SLICE_TOKENS
+        self._slice = SHORTEST_SLICE_TOKENS
 
     def reply(self, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str]) -> Generator[Event]:
         """Read what is new of the prompt, then write. Closing the iterator between events cancels.
@@ -78,7 +78,7 @@ class Slot:
     def _next_slice(self, tokens: int, seconds: float) -> int:
         """Longer while slices are quick, shorter when they are slow; never beyond the batch."""
         fitting = int(tokens * SLICE_SECONDS / max(seconds, 1e-6))
-        return max(FIRST_SLICE_TOKENS // 2, min(fitting, 2 * self._slice, self._context.batch))
+        return max(SHORTEST_SLICE_TOKENS, min(fitting, 2 * self._slice, self._context.batch))
 
     def _write(self, writer: _Writer, limit: int) -> Iterator[str]:
         with Sampler(writer.sampling, self._model.vocabulary) as sampler:

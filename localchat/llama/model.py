@@ -116,11 +116,14 @@ class Model:
         """Tokens of plain text. Text that looks like a special token stays plain text; nothing is added."""
         data = text.encode("utf-8", "replace")
         room = len(data) + 2
-        tokens = (cpp.llama_token * room)()
-        count = cpp.llama_tokenize(self.vocab, data, len(data), tokens, room, False, False)
-        if count < 0:
-            raise LocalchatError("llama.cpp could not tokenize the text", "shorten it")
-        return list(tokens[:count])
+        # A space can become three tokens where the vocabulary does not know it: then the answer is how many it takes.
+        for _ in range(2):
+            tokens = (cpp.llama_token * room)()
+            count = cpp.llama_tokenize(self.vocab, data, len(data), tokens, room, False, False)
+            if count >= 0:
+                return list(tokens[:count])
+            room = -count
+        raise LocalchatError("llama.cpp could not tokenize the text", "shorten it")
 
     def piece(self, token: int, strip: int = 0) -> bytes:
         """The bytes of a token, without up to `strip` leading spaces; nothing for a special token."""
