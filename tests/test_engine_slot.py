@@ -65,7 +65,11 @@ def reply(model: ScriptedModel, *stops: str, limit: int | None = None) -> tuple[
     """The pieces of a reply and its end."""
     events = list(slot_of(model).reply(PROMPT, Sampling(max_tokens=limit), stops))
     assert isinstance(events[-1], Done)
-    return [event.text for event in events if isinstance(event, Piece)], events[-1]
+    pieces = [event for event in events if isinstance(event, Piece)]
+    counts = [piece.tokens for piece in pieces]
+    assert counts == sorted(counts)
+    assert all(0 < count <= events[-1].usage.completion_tokens for count in counts)
+    return [piece.text for piece in pieces], events[-1]
 
 
 def single_bytes(text: str) -> list[bytes]:

@@ -89,7 +89,11 @@ class HistoryMachine(RuleBasedStateMachine):
     @invariant()
     def all_is_kept(self) -> None:
         listed = {heading.id: heading.messages for heading in self.history.conversations()}
-        assert listed == {number: len(messages) for number, messages in self.kept.items() if messages}
+        assert listed == {
+            number: sum(role != "system" for role, _, _ in messages.values())
+            for number, messages in self.kept.items()
+            if messages
+        }
         for number in listed:
             found = self.history.messages(number)
             assert {message.id: (message.role, message.text, message.state) for message in found} == self.kept[number]

@@ -35,7 +35,7 @@ HELLO: list[Event | Exception] = [
 
 
 def endless(seconds_each: float = 0.01) -> ScriptedEngine:
-    return ScriptedEngine([Piece("again ")] * 10_000, seconds_each=seconds_each)
+    return ScriptedEngine([Piece("again ", count) for count in range(1, 10_001)], seconds_each=seconds_each)
 
 
 def screen(pilot: Pilot[None]) -> ChatScreen:
@@ -90,7 +90,7 @@ async def test_a_typed_question_is_answered_kept_and_shown_as_markdown() -> None
         assert screen(pilot).query_one(Prompt).text == ""
         assert saved_texts() == [("user", "Hi", "said"), ("assistant", "Hello **you**", "stop")]
         situation = screen(pilot).query_one(Status).situation
-        assert (situation.tokens_per_second, situation.used_tokens) == (10.0, 61)
+        assert (situation.tokens_per_second, situation.used_tokens, situation.reply_tokens) == (10.0, 40, 21)
 
 
 async def test_the_second_question_carries_the_first_turn() -> None:
@@ -138,6 +138,7 @@ async def test_escape_stops_the_reply_and_keeps_what_was_written() -> None:
         assert (role, ending) == ("assistant", "stopped")
         assert bubbles(pilot)[-1] == ("assistant", text)
         assert text.startswith("again ")
+        assert 0 < screen(pilot).query_one(Status).situation.reply_tokens <= text.count("again")
 
 
 async def test_escape_before_the_first_word_gives_the_question_back() -> None:

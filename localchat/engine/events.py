@@ -36,6 +36,8 @@ class Piece:
     """A piece of the reply's text."""
 
     text: str
+    tokens: int = 0
+    """Tokens of the reply so far."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,11 +42,11 @@ class Slot:
         writer = _Writer(self._model, sampling, stops)
         reason: Reason = "length"
         for text in self._write(writer, self._limit(sampling)):
-            yield Piece(text)
+            yield Piece(text, writer.tokens)
         if writer.ended:
             reason = "stop"
         if rest := writer.finish():
-            yield Piece(rest)
+            yield Piece(rest, writer.tokens)
         first = writer.first_token_at or time.perf_counter()
         yield Done(
             reason,

@@ -42,6 +42,7 @@ class Heading:
     model: str
     updated_at: str
     messages: int
+    """What was said and answered; a system message does not count."""
 
 
 class History:
@@ -59,7 +60,7 @@ class History:
         """All that were ever begun, the latest first."""
         with self._transaction() as connection:
             rows = connection.execute(
-                "SELECT c.id, c.title, c.model, c.updated_at, count(m.id) AS messages FROM conversation c "
+                "SELECT c.id, c.title, c.model, c.updated_at, sum(m.role != 'system') AS messages FROM conversation c "
                 "JOIN message m ON m.conversation = c.id GROUP BY c.id ORDER BY c.updated_at DESC, c.id DESC"
             ).fetchall()
         return [Heading(*row) for row in rows]

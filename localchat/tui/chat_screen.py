@@ -123,7 +123,13 @@ class ChatScreen(Screen[None]):
     async def _show_loaded(self, message: Seat.Loaded) -> None:
         model, plan = message.running.model, message.running.plan
         self.query_one(Title).model = f"{model.name} · {plan.quant} · {PLACES[plan.fits]}"
-        self._change(state="ready", mood="ready", window_tokens=message.running.engine.loaded.context, used_tokens=0)
+        self._change(
+            state="ready",
+            mood="ready",
+            window_tokens=message.running.engine.loaded.context,
+            used_tokens=0,
+            reply_tokens=0,
+        )
         if self._owes_reply and self._desk.has_open_question:
             self._begin_reply(message.running)
 
@@ -157,7 +163,7 @@ class ChatScreen(Screen[None]):
 
     async def _show_conversation(self) -> None:
         self.query_one(Title).text = self._desk.title
-        self._change(used_tokens=0, dropped_turns=0)
+        self._change(used_tokens=0, reply_tokens=0, dropped_turns=0)
         await self.query_one(Transcript).show(self._desk.messages)
 
     # A turn
@@ -227,16 +233,18 @@ class ChatScreen(Screen[None]):
             return
         match message.event:
             case Ledger(window_tokens=window, used_tokens=used, dropped_turns=dropped):
-                self._change(window_tokens=window, used_tokens=used, dropped_turns=dropped)
+                self._change(window_tokens=window, used_tokens=used, reply_tokens=0, dropped_turns=dropped)
             case Waiting():
                 self._change(state="waiting for its turn")
             case Reading(done, total) if done < total:
                 self._change(state=f"reading {done:,}/{total:,}")
-            case Piece(text):
+            case Piece(text, tokens):
+                self._change(reply_tokens=tokens)
                 await self._write(text)
             case Done(usage=usage):
                 self._change(
-                    used_tokens=usage.prompt_tokens + usage.completion_tokens,
+                    used_tokens=usage.prompt_tokens,
+                    reply_tokens=usage.completion_tokens,
                     tokens_per_second=usage.tokens_per_second,
                     first_token_seconds=usage.first_token_seconds,
                 )

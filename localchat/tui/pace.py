@@ -16,19 +16,19 @@ def paced(
     events: Iterable[TurnEvent], seconds: float = PAINT_SECONDS, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[TurnEvent]:
     """The same events, with pieces merged that come within `seconds` of the last one passed on."""
-    held, passed_at = "", float("-inf")
+    held, tokens, passed_at = "", 0, float("-inf")
     for event in events:
         if isinstance(event, Piece):
-            held += event.text
+            held, tokens = held + event.text, event.tokens
             if clock() - passed_at < seconds:
                 continue
         if held:
-            yield Piece(held)
+            yield Piece(held, tokens)
             held, passed_at = "", clock()
         if not isinstance(event, Piece):
             yield event
     if held:
-        yield Piece(held)
+        yield Piece(held, tokens)
 
 
 def seldom(

@@ -30,6 +30,8 @@ class Situation:
     state: str = "no model"
     mood: Mood = "idle"
     used_tokens: int = 0
+    """Of the prompt."""
+    reply_tokens: int = 0
     window_tokens: int = 0
     dropped_turns: int = 0
     tokens_per_second: float = 0.0
@@ -64,7 +66,8 @@ def _fitting(parts: list[Content], width: int) -> Content:
 
 
 def _window(now: Situation) -> Content:
-    filled = min(BAR_CELLS, round(BAR_CELLS * now.used_tokens / now.window_tokens))
+    used = now.used_tokens + now.reply_tokens
+    filled = min(BAR_CELLS, round(BAR_CELLS * used / now.window_tokens))
     bar = (("━" * filled, "$primary"), ("━" * (BAR_CELLS - filled), "$foreground 20%"))
     dropped = f", {now.dropped_turns} oldest turns left out" if now.dropped_turns else ""
-    return Content.assemble(*bar, f" {now.used_tokens:,} of {now.window_tokens:,}{dropped}")
+    return Content.assemble(*bar, f" {used:,} of {now.window_tokens:,}{dropped}")
