@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny import raw_shard, refused, shard, sound_or_refused
 
-from localchat.convert.safetensors import TensorRef, read_shard
+from localchat.convert.safetensors import read_shard
+from localchat.convert.tensors import TensorRef
 
 GOOD: dict[str, Any] = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 

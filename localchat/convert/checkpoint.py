@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from localchat.convert.config import Config, read_config
-from localchat.convert.safetensors import TensorRef, read_shard
+from localchat.convert.safetensors import read_shard
 from localchat.convert.template import read_template
+from localchat.convert.tensors import TensorRef
 from localchat.convert.vocab import Vocab, optional_json, read_vocab
 from localchat.errors import BadFile, LocalchatError
 from localchat.files import read_json

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from localchat.convert.config import Config
-from localchat.convert.safetensors import TensorRef
+from localchat.convert.tensors import TensorRef
 from localchat.errors import BadFile
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from localchat.convert.tensors import TensorRef
 from localchat.errors import BadFile
 from localchat.files import parse_json
 
@@ -20,19 +20,6 @@ WIDTHS = {
     "F32": 4, "F16": 2, "BF16": 2,
     "F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class TensorRef:
-    """Where one tensor of a checkpoint lies: `shape` row-major, bytes `start` to `end` of `file`."""
-
-    name: str
-    dtype: str
-    """`F32`, `F16` or `BF16`, or another of the format's types where the tensor is of no use to us."""
-    shape: tuple[int, ...]
-    file: Path
-    start: int
-    end: int
 
 
 def read_shard(path: Path) -> list[TensorRef]:

@@ -26,7 +26,7 @@ from localchat.convert.header import TensorEntry, aligned, encode
 from localchat.convert.metadata import metadata
 from localchat.convert.names import Target, matched, rotary_order, targets
 from localchat.convert.recipe import tensor_type
-from localchat.convert.safetensors import TensorRef
+from localchat.convert.tensors import TensorRef
 from localchat.llama.quantize import prepare, quantize, row_bytes, to_floats
 
 BLOCK_WEIGHTS = 1 << 18  # 1 MiB of float32: source, floats and result of a block stay in a core's own cache
