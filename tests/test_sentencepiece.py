@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import PIECES, message, piece, refused, sound_or_refused, tokenizer, varint
 
-from localchat.convert.sentencepiece import Piece, read_pieces
+from localchat.convert.rows import NORMAL, USER_DEFINED, Piece
+from localchat.convert.sentencepiece import read_sentencepiece
 
 BPE = message(2, b"\x18\x02")
 
@@ -19,15 +20,19 @@ def read(folder: Path, data: bytes) -> list[Piece]:
     """The vocabulary of these bytes."""
     path = folder / "tokenizer.model"
     path.write_bytes(data)
-    return read_pieces(path)
+    return list(read_sentencepiece(path).pieces.values())
 
 
 def test_pieces_come_in_the_order_of_their_ids(tmp_path: Path) -> None:
-    assert read(tmp_path, tokenizer()) == [Piece(*entry) for entry in PIECES]
+    # llama.cpp takes a user-defined piece of SentencePiece for a normal one
+    kinds = [NORMAL if kind == USER_DEFINED else kind for _, _, kind in PIECES]
+    assert read(tmp_path, tokenizer()) == [
+        Piece(text, score, kind) for (text, score, _), kind in zip(PIECES, kinds, strict=True)
+    ]
 
 
 def test_a_published_tokenizer_is_read(chatml: Path) -> None:
-    pieces = read_pieces(chatml / "tokenizer.model")
+    pieces = list(read_sentencepiece(chatml / "tokenizer.model").pieces.values())
     assert len(pieces) == 1024
     assert [entry.text for entry in pieces[:4]] == ["<unk>", "<s>", "</s>", "<0x00>"]
     assert [entry.type for entry in pieces[:4]] == [2, 3, 3, 6]
@@ -53,9 +58,29 @@ def test_fields_that_are_not_known_are_skipped(tmp_path: Path) -> None:
     assert read(tmp_path, unknown + b"\x08\x05\x10\x05" + whole + unknown) == [Piece("a", 0.0, 1)]
 
 
-def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
-    with refused("tokenizer.model"):
-        read_pieces(tmp_path / "tokenizer.model")
+@pytest.mark.parametrize(
+    ("normalizer", "prefix"),
+    [(b"", None), (message(3, b"\x18\x00"), False), (message(3, b"\x18\x01"), None), (message(3, b"\x20\x00"), None)],
+)
+def test_a_model_that_puts_no_space_before_a_text_says_so(
+    normalizer: bytes, prefix: bool | None, tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(tokenizer() + normalizer)
+    assert read_sentencepiece(tmp_path / "tokenizer.model").space_prefix is prefix
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b'{"version": "1.0"}', "JSON"),
+        (b"\n  [1]", "JSON"),
+        (b"IQ== 0\nIg== 1\n", "tiktoken"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 493443\n", "Git LFS"),
+    ],
+)
+def test_another_file_by_this_name_is_called_what_it_is(data: bytes, name: str, tmp_path: Path) -> None:
+    with refused("tokenizer.model", name):
+        read(tmp_path, data)
 
 
 @pytest.mark.parametrize("kind", [1, 3, 4, 0])

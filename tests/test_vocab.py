@@ -1,4 +1,4 @@
-"""The vocabulary of a model file, put together from the tokenizer's files; and where the chat template is found."""
+"""The vocabulary of a model file, put together from the files around tokenizer.model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny import CONFIG, PIECES, checkpoint, refused, sound_or_refused, tokenizer, with_json
 
 from localchat.convert.config import parse_config
-from localchat.convert.template import read_template
+from localchat.convert.template import read_templates
 from localchat.convert.vocab import Vocab, read_vocab
 
 ROWS = CONFIG["vocab_size"]
@@ -58,9 +58,15 @@ def test_the_decoder_has_the_last_word(folder: Path) -> None:
     decoder = added(t2={"content": IM_END, "special": True})
     found = vocab(with_json(folder, "tokenizer_config.json", added_tokens_decoder=decoder))
     assert (found.texts[2], found.types[2], found.scores[2]) == (IM_END, CONTROL, -1000)
+    assert found.added == (2,)
+    assert [note for note in found.notes if "replaced" in note] == [
+        f"tokens of tokenizer.model were replaced by added ones: 2 is {IM_END!r} and was '</s>'"
+    ]
 
 
-@pytest.mark.parametrize("text", ["<|im_end|>", "<pad>", "<mask>", "<|a\nb|>", "<\uff5cend\uff5c>", "[@BOS@]"])
+@pytest.mark.parametrize(
+    "text", ["<|im_end|>", "<pad>", "<mask>", "<2mass>", "<unused7>", "<|>", "<|a\nb|>", "<\uff5cend\uff5c>", "[@BOS@]"]
+)
 def test_what_looks_like_a_control_token_is_one(text: str, folder: Path) -> None:
     decoder = added(t7={"content": text, "special": False})
     assert vocab(with_json(folder, "tokenizer_config.json", added_tokens_decoder=decoder)).types[7] == CONTROL
@@ -84,47 +90,8 @@ def test_tokens_beyond_the_rows_of_the_embedding_are_left_out(folder: Path) -> N
     found = vocab(folder)
     assert len(found.texts) == len(found.scores) == len(found.types) == ROWS
     assert "pad" not in found.special
-
-
-@pytest.mark.parametrize(
-    ("config", "tokens", "generation", "special"),
-    [
-        ({}, {}, {}, {"bos": 1, "eos": 2}),
-        ({"eos_token_id": [2, 1]}, {}, {}, {"bos": 1, "eos": 2}),
-        ({"eos_token_id": 9, "bos_token_id": -1, "pad_token_id": True}, {}, {}, {}),
-        ({}, {"eos_token": "b"}, {}, {"bos": 1, "eos": 5}),
-        ({}, {"eos_token": {"content": "b"}, "unk_token": "<unk>"}, {}, {"bos": 1, "eos": 5, "unk": 0}),
-        ({}, {"eos_token": "never seen", "pad_token": None}, {}, {"bos": 1, "eos": 2}),
-        ({}, {}, {"eos_token_id": 2}, {"bos": 1, "eos": 2}),
-        ({}, {}, {"eos_token_id": 5}, {"bos": 1, "eos": 2, "eot": 5}),
-        ({}, {}, {"eos_token_id": [2, 4, 5]}, {"bos": 1, "eos": 2, "eot": 4}),
-        ({}, {}, {"eos_token_id": 0}, {"bos": 1, "eos": 2, "eot": 0}),
-        ({}, {}, {"eos_token_id": ROWS}, {"bos": 1, "eos": 2}),
-        ({}, {}, {"eos_token_id": [99, -1, "2", None, True]}, {"bos": 1, "eos": 2}),
-    ],
-)
-def test_special_tokens_are_found_by_role(
-    config: dict[str, Any], tokens: dict[str, Any], generation: dict[str, Any], special: dict[str, int], folder: Path
-) -> None:
-    with_json(folder, "tokenizer_config.json", **tokens)
-    with_json(folder, "generation_config.json", **generation)
-    assert vocab(folder, **config).special == special
-
-
-@pytest.mark.parametrize(
-    ("settings_", "adds", "space"),
-    [
-        ({}, {}, None),
-        ({"add_bos_token": True, "add_eos_token": False}, {"bos": True, "eos": False}, None),
-        ({"add_bos_token": 1, "add_eos_token": "no", "add_prefix_space": None}, {}, None),
-        ({"add_prefix_space": False}, {}, False),
-    ],
-)
-def test_what_the_tokenizer_adds_is_said_only_if_it_says_so(
-    settings_: dict[str, Any], adds: dict[str, bool], space: bool | None, folder: Path
-) -> None:
-    found = vocab(with_json(folder, "tokenizer_config.json", **settings_))
-    assert (found.adds, found.space_prefix) == (adds, space)
+    assert any("beyond the 9 rows" in note and "9 '<x>'" in note for note in found.notes)
+    assert found.added == ()
 
 
 BAD: dict[str, tuple[str, dict[str, Any]]] = {
@@ -151,21 +118,106 @@ def test_an_unusable_token_is_refused(name: str, values: dict[str, Any], folder:
 
 
 @pytest.mark.parametrize(
-    ("name", "values"),
+    ("name", "values", "text", "owner", "former"),
     [
-        ("tokenizer_config.json", {"added_tokens_decoder": {"7": {"content": "b"}}}),
-        ("added_tokens.json", {"<x>": 7, "<s>": 8}),
-        ("added_tokens.json", {"[PAD8]": 7}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"7": {"content": "b"}}}, "b", 7, 5),
+        ("added_tokens.json", {"<x>": 7, "<s>": 8}, "<s>", 8, 1),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"2": {"content": "x"}, "8": {"content": "x"}}}, "x", 8, 2),
     ],
 )
-def test_no_text_belongs_to_two_tokens(name: str, values: dict[str, Any], folder: Path) -> None:
+def test_a_text_of_two_tokens_belongs_to_the_one_added_last(
+    name: str, values: dict[str, Any], text: str, owner: int, former: int, folder: Path
+) -> None:
     """llama.cpp ends its whole process over a text that two tokens have."""
-    with sound_or_refused():
-        assert len(set(vocab(with_json(folder, name, **values)).texts)) == ROWS
+    found = vocab(with_json(folder, name, **values))
+    assert found.texts.index(text) == owner
+    assert (found.texts[former], found.types[former]) == (f"[PAD{former}]", UNUSED)
+    assert len(set(found.texts)) == ROWS
+    assert any(f"{text!r} is {owner} and was {former}" in note for note in found.notes)
+
+
+def test_a_token_that_is_called_like_a_filler_keeps_its_name(folder: Path) -> None:
+    found = vocab(with_json(folder, "added_tokens.json", **{"[PAD8]": 7}))
+    assert found.texts[7:] == ["[PAD8]", "[PAD8]_"]
+
+
+def test_added_tokens_repeat_the_first_three_and_leave_a_hole(folder: Path) -> None:
+    with_json(folder, "added_tokens.json", **{"<unk>": 0, "<s>": 1, "</s>": 2, IM_END: 8})
+    decoder = added(
+        **{f"t{n}": {"content": text, "special": True} for n, text in [(0, "<unk>"), (1, "<s>"), (8, IM_END)]}
+    )
+    found = vocab(with_json(folder, "tokenizer_config.json", added_tokens_decoder=decoder))
+    assert found.texts == [*(text for text, _, _ in PIECES), "[PAD7]", IM_END]
+    assert found.types[:3] == [CONTROL, CONTROL, USER_DEFINED]  # as llama.cpp's converter has it
+    assert found.added == (0, 1, 2, 8)
+    assert found.notes == ()
+
+
+def test_tokens_that_only_the_json_beside_the_model_has_fill_empty_rows(folder: Path) -> None:
+    tokens = [
+        {"id": 7, "content": IM_END, "special": True},
+        {"id": 5, "content": "another b", "special": False},  # tokenizer.model has the word on its own pieces
+        {"id": 8, "content": "<s>", "special": True},
+    ]
+    found = vocab(with_json(folder, "tokenizer.json", added_tokens=tokens))
+    assert found.source == "tokenizer.model"
+    assert found.texts == [*(text for text, _, _ in PIECES), IM_END, "[PAD8]"]
+    assert found.types[7] == CONTROL
+    assert any("tokenizer.json only" in note for note in found.notes)
+
+
+def test_the_highest_version_of_mistrals_own_uploads_counts(folder: Path) -> None:
+    (folder / "tokenizer.model").unlink()
+    for name, text in [("v2", "two"), ("v11", "eleven"), ("v11m1", "images"), ("v3", "three"), ("vx", "none")]:
+        (folder / f"tokenizer.model.{name}").write_bytes(tokenizer([("<unk>", 0.0, 2), (text, -1.0, 1)]))
+    found = vocab(folder)
+    assert (found.source, found.texts[1]) == ("tokenizer.model.v11m1", "images")
+
+
+def test_control_tokens_inside_a_model_stay_control_tokens(folder: Path) -> None:
+    (folder / "tokenizer.model").unlink()
+    pieces = [*PIECES[:3], ("[INST]", 0.0, 3), ("[/INST]", 0.0, 3), *PIECES[3:]]
+    (folder / "tokenizer.model.v3").write_bytes(tokenizer(pieces))
+    found = vocab(folder, bos_token_id=None, eos_token_id=None)
+    assert found.types[:5] == [UNKNOWN, CONTROL, CONTROL, CONTROL, CONTROL]
+    assert found.special == {"bos": 1, "eos": 2}  # SentencePiece's own names, where no other file says anything
+
+
+def test_a_tokenizer_model_that_is_none_gives_way_to_the_json(folder: Path) -> None:
+    (folder / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n")
+    with refused("tiktoken"):
+        vocab(folder)
+    model = {"type": "BPE", "byte_fallback": True, "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}
+    assert vocab(with_json(folder, "tokenizer.json", model=model)).source == "tokenizer.json"
+
+
+def test_more_rows_than_any_vocabulary_are_refused_before_they_are_made(folder: Path) -> None:
+    with refused("16,777,216"):
+        vocab(folder, vocab_size=1 << 24)
+
+
+def test_ids_far_beyond_the_vocabulary_are_left_out(folder: Path) -> None:
+    with_json(folder, "added_tokens.json", **{"<x>": 10**4000, "<y>": 1 << 21})
+    assert vocab(folder).texts[7:] == ["[PAD7]", "[PAD8]"]
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "tokenizer.json"])
+def test_a_file_of_millions_of_values_is_refused_unread(name: str, folder: Path) -> None:
+    (folder / name).write_bytes(b'{"x": [' + b"{}," * 1_000_001 + b"{}]}")
+    with refused(name, "values"):
+        vocab(folder)
 
 
 @pytest.mark.parametrize(
-    "name", ["added_tokens.json", "tokenizer_config.json", "generation_config.json", "tokenizer.model"]
+    "name",
+    [
+        "added_tokens.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer.model",
+    ],
 )
 def test_a_damaged_file_is_named(name: str, folder: Path) -> None:
     (folder / name).write_bytes(b"[")
@@ -175,7 +227,7 @@ def test_a_damaged_file_is_named(name: str, folder: Path) -> None:
 
 def test_a_missing_tokenizer_is_named(folder: Path) -> None:
     (folder / "tokenizer.model").unlink()
-    with refused("tokenizer.model"):
+    with refused("tokenizer.model", "tokenizer.json", "tekken.json"):
         vocab(folder)
 
 
@@ -206,37 +258,4 @@ def test_any_json_gives_a_vocabulary_of_the_right_size_or_a_sentence(
         assert len(found.texts) == len(found.scores) == len(found.types) == ROWS
         assert all(0 <= number < ROWS for number in found.special.values())
     with sound_or_refused():
-        assert isinstance(read_template(tmp_path), str | None)
-
-
-@pytest.mark.parametrize(
-    ("value", "file", "template"),
-    [
-        (..., None, None),
-        ("in the config", None, "in the config"),
-        ("in the config", "in the file", "in the config"),
-        (..., "in the file", "in the file"),
-        (None, "in the file", "in the file"),
-        (7, "in the file", "in the file"),
-        ([{"name": "tool", "template": "t"}, {"name": "default", "template": "d"}], None, "d"),
-        ([{"name": "tool", "template": "t"}, {"name": "rag", "template": "r"}], None, "t"),
-        ([], "in the file", "in the file"),
-        ([7, "x", {}], None, None),
-        ([{"name": [], "template": "t"}], None, "t"),
-    ],
-)
-def test_the_template_is_found_where_authors_put_it(
-    value: Any, file: str | None, template: str | None, tmp_path: Path
-) -> None:
-    with_json(tmp_path, "tokenizer_config.json", chat_template=value)
-    if file is not None:
-        (tmp_path / "chat_template.jinja").write_text(file)
-    assert read_template(tmp_path) == template
-
-
-@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer_config.json"])
-def test_a_template_that_is_too_large_is_not_lost_in_silence(name: str, tmp_path: Path) -> None:
-    text = "x" * ((64 << 10) + 1)
-    (tmp_path / name).write_text(text if name.endswith("jinja") else json.dumps({"chat_template": text}))
-    with refused("template"):
-        read_template(tmp_path)
+        assert isinstance(read_templates(tmp_path).default, str | None)

@@ -1,66 +1,95 @@
 """`tokenizer.model`: the vocabulary of a SentencePiece model, read from its protobuf without the library.
 
 Fields are those of sentencepiece_model.proto: ModelProto{1: pieces, 2: trainer_spec, 3: normalizer_spec},
-SentencePiece{1: piece, 2: score, 3: type}, TrainerSpec{3: model_type}. Type numbers equal those of GGUF.
+SentencePiece{1: piece, 2: score, 3: type}, TrainerSpec{3: model_type}, NormalizerSpec{3: add_dummy_prefix}. Type
+numbers equal those of GGUF.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
+from localchat.convert.rows import CONTROL, NORMAL, ROWS_LIMIT, USER_DEFINED, Piece, Source
 from localchat.errors import BadFile, LocalchatError
 from localchat.files import read_bytes
 
-FILE_LIMIT_BYTES = 64 << 20
-PIECES_LIMIT = 1 << 20
+FILE_LIMIT_BYTES = 8 << 20  # the largest that is published has 256,000 pieces and 4 MB
 BPE = 2
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+# Other files that go by the name of tokenizer.model, by how they start.
+STRANGERS = (
+    (re.compile(rb"\s*[\[{]"), "JSON"),
+    (re.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n"), "a vocabulary of tiktoken"),
+    (re.compile(rb"version https://git-lfs"), "a pointer to a file that Git LFS keeps"),
+)
+ROLES = {"<s>": "bos", "</s>": "eos"}  # SentencePiece's own names
 
 Field = tuple[int, int | float | bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One entry of the vocabulary."""
-
-    text: str
-    score: float
-    type: int
-    """1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte."""
-
-
-def read_pieces(path: Path) -> list[Piece]:
+def read_sentencepiece(path: Path) -> Source:
     """The vocabulary in the order of its ids. Raises LocalchatError for a file that is no SentencePiece BPE model."""
-    if not path.is_file():
-        raise LocalchatError(
-            f"{path.parent} has no tokenizer.model, without which text cannot be turned into tokens",
-            "copy tokenizer.model from the base model that the checkpoint was made from",
+    data = read_bytes(path, FILE_LIMIT_BYTES)
+    if (stranger := _stranger(data)) is not None:
+        raise BadFile(
+            f"{path.name} is {stranger} and no SentencePiece model",
+            "download the file again, or look for a repository that has tokenizer.json",
         )
-    pieces, kind = _parse(read_bytes(path, FILE_LIMIT_BYTES))
+    pieces, kind, prefix = _parse(data, path.name)
     if not pieces:
         raise BadFile(f"{path.name} has no vocabulary", "download the file again")
     if kind != BPE:
         raise LocalchatError(f"{path.name} is not a BPE model, which is what Llama and Mistral use", "choose another")
-    return pieces
+    return Source(
+        file=path.name,
+        # llama.cpp knows a user-defined piece of SentencePiece as a normal one.
+        pieces={number: _normal(piece) for number, piece in enumerate(pieces)},
+        model="llama",
+        space_prefix=None if prefix else False,
+        special={ROLES[p.text]: number for number, p in enumerate(pieces) if p.type == CONTROL and p.text in ROLES},
+    )
 
 
-def _parse(data: bytes) -> tuple[list[Piece], int]:
+def user_defined(path: Path) -> list[str]:
+    """The texts of the pieces that SentencePiece finds before all others, and llama.cpp does not."""
+    pieces, _kind, _prefix = _parse(read_bytes(path, FILE_LIMIT_BYTES), path.name)
+    return [piece.text for piece in pieces if piece.type == USER_DEFINED]
+
+
+def is_sentencepiece(path: Path) -> bool:
+    """Does a file start like a SentencePiece model, and not like one of the others that go by its name?"""
+    return _stranger(read_bytes(path, FILE_LIMIT_BYTES)) is None
+
+
+def _stranger(data: bytes) -> str | None:
+    return next((name for pattern, name in STRANGERS if pattern.match(data)), None)
+
+
+def _normal(piece: Piece) -> Piece:
+    return replace(piece, type=NORMAL) if piece.type == USER_DEFINED else piece
+
+
+def _parse(data: bytes, name: str) -> tuple[list[Piece], int, bool]:
+    """All pieces, the type of the model, and whether it puts a space before a text."""
     pieces: list[Piece] = []
-    kind = 1
+    kind, prefix = 1, True
     try:
         for number, value in _fields(data):
             if number == 1 and isinstance(value, bytes):
                 pieces.append(_piece(value))
             elif number == 2 and isinstance(value, bytes):
                 kind = int(dict(_fields(value)).get(3, kind))
-            if len(pieces) > PIECES_LIMIT:
+            elif number == 3 and isinstance(value, bytes):
+                prefix = bool(dict(_fields(value)).get(3, prefix))
+            if len(pieces) > ROWS_LIMIT:
                 raise ValueError("more pieces than any vocabulary has")
     except (ValueError, OverflowError, IndexError, struct.error) as error:
-        raise BadFile(f"tokenizer.model is damaged ({error})", "download the file again") from error
-    return pieces, kind
+        raise BadFile(f"{name} is damaged ({error})", "download the file again") from error
+    return pieces, kind, prefix
 
 
 def _piece(data: bytes) -> Piece:
