@@ -18,17 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from tiny import refused
+from tiny import refused, sound_or_refused
 
 from localchat.convert.recipe import BASE
 from localchat.llama import libraries
 from localchat.llama.libraries import library_folder, load_library
-from localchat.llama.quantize import prepare, quantize, row_bytes, to_floats
+from localchat.llama.quantize import GRID_TYPES, dequantize, prepare, quantize, row_bytes, to_floats
 
 Floats = NDArray[np.float32]
 # The types for which the gguf package has a quantizer of its own.
 BOTH = [Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1]
 MADE_HERE = sorted(set(BASE.values()))
+NEEDY = (Type.IQ2_XXS, Type.IQ2_XS, Type.IQ1_S)  # ggml has no way to make these without an importance
+READ_BY_BOTH = [kind for kind in MADE_HERE if kind != Type.Q1_0]  # the gguf package does not read Q1_0
 
 
 def normal(rows: int, columns: int) -> Floats:
@@ -47,6 +49,11 @@ def rows_that_trip() -> Floats:
     rows[6] = np.linspace(-3, 3, 256)
     rows[7] = -normal(1, 256)
     return rows
+
+
+def guide(kind: Type, columns: int) -> Floats | None:
+    """An importance that says nothing, for those types that cannot be made without."""
+    return np.ones(columns, np.float32) if kind in NEEDY else None
 
 
 def oracle(kind: Type, rows: Floats) -> NDArray[np.uint8]:
@@ -74,10 +81,10 @@ def test_blocks_of_any_numbers_are_those_of_the_gguf_package(kind: Type, rows: F
 @pytest.mark.parametrize("kind", MADE_HERE, ids=lambda kind: kind.name)
 def test_a_row_has_the_bytes_that_were_foretold_and_does_not_depend_on_others(kind: Type) -> None:
     rows = normal(4, 512)
-    together = quantize(kind, rows)
+    together = quantize(kind, rows, guide(kind, 512))
     assert together.shape == (4, row_bytes(kind, 512))
     assert row_bytes(kind, 512) == 512 // GGML_QUANT_SIZES[kind][0] * GGML_QUANT_SIZES[kind][1]
-    apart = [quantize(kind, rows[index : index + 1]) for index in range(4)]
+    apart = [quantize(kind, rows[index : index + 1], guide(kind, 512)) for index in range(4)]
     np.testing.assert_array_equal(together, np.concatenate(apart))
 
 
@@ -85,7 +92,9 @@ def test_a_row_has_the_bytes_that_were_foretold_and_does_not_depend_on_others(ki
 ERRORS = {
     Type.F32: 0.0, Type.F16: 0.0005, Type.BF16: 0.005, Type.Q8_0: 0.01, Type.Q6_K: 0.03, Type.Q5_K: 0.05,
     Type.Q5_1: 0.05, Type.Q5_0: 0.06, Type.Q4_K: 0.10, Type.Q4_1: 0.10, Type.IQ4_NL: 0.10, Type.IQ4_XS: 0.10,
-    Type.Q4_0: 0.12, Type.Q3_K: 0.20, Type.Q2_K: 0.40,
+    Type.Q4_0: 0.12, Type.MXFP4: 0.15, Type.Q3_K: 0.20, Type.IQ3_S: 0.20, Type.IQ3_XXS: 0.25, Type.IQ2_S: 0.40,
+    Type.Q2_K: 0.40, Type.IQ2_XS: 0.40, Type.IQ2_XXS: 0.45, Type.IQ1_M: 0.60, Type.IQ1_S: 0.65, Type.Q1_0: 0.65,
+    Type.TQ1_0: 0.95, Type.TQ2_0: 0.95,
 }  # fmt: skip
 
 
@@ -93,9 +102,110 @@ ERRORS = {
 def test_what_was_quantized_is_still_there(kind: Type) -> None:
     prepare([kind])
     rows = normal(16, 1024)
-    back = gguf.quants.dequantize(quantize(kind, rows), kind).reshape(rows.shape)
+    back = dequantize(kind, quantize(kind, rows, guide(kind, 1024)), 1024)
     error = float(np.sqrt(np.mean((back - rows) ** 2)) / np.std(rows))
     assert ERRORS[kind] / 5 <= error <= ERRORS[kind]
+
+
+@pytest.mark.parametrize("kind", READ_BY_BOTH, ids=lambda kind: kind.name)
+def test_every_type_is_read_back_as_the_gguf_package_reads_it(kind: Type) -> None:
+    prepare([kind])
+    data = quantize(kind, np.concatenate([normal(3, 512), rows_that_trip().reshape(4, 512)]), guide(kind, 512))
+    wanted = gguf.quants.dequantize(data, kind).reshape(7, 512)
+    found = dequantize(kind, data, 512)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=0)
+    assert found.dtype == np.float32
+
+
+def test_rows_of_q8_0_are_read_back_exactly_from_any_place_in_memory() -> None:
+    block = np.float16(0.5).tobytes() + np.arange(-16, 16, dtype=np.int8).tobytes()
+    data = np.frombuffer(b"\0" + block * 4, np.uint8)[1:].reshape(2, 68)
+    wanted = np.tile(np.arange(-16, 16) / 2, (2, 2)).astype(np.float32)
+    np.testing.assert_array_equal(dequantize(Type.Q8_0, data, 64), wanted)
+    np.testing.assert_array_equal(dequantize(Type.Q8_0, data[::-1][:1], 64), wanted[:1])
+    floats = wanted.view(np.uint8)
+    np.testing.assert_array_equal(
+        dequantize(Type.F32, np.frombuffer(floats.tobytes(), np.uint8).reshape(2, -1), 64), wanted
+    )
+
+
+@pytest.mark.parametrize("kind", MADE_HERE, ids=lambda kind: kind.name)
+def test_damaged_data_of_any_type_is_read_without_a_failure(kind: Type) -> None:
+    for data in (np.full((2, row_bytes(kind, 256)), 255, np.uint8), np.arange(2 * row_bytes(kind, 256)) % 251):
+        found = dequantize(kind, data.astype(np.uint8).reshape(2, -1), 256)
+        assert found.shape == (2, 256)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "columns"),
+    [(Type.Q8_0, (2, 34), 64), (Type.Q8_0, (2, 36), 33), (Type.Q8_0, (34,), 32), (Type.F32, (1, 5), 1)],
+)
+def test_rows_of_another_size_are_not_read(kind: Type, shape: tuple[int, ...], columns: int) -> None:
+    with refused("do not have this size", kind.name):
+        dequantize(kind, np.zeros(shape, np.uint8), columns)
+
+
+def test_a_type_that_ggml_has_no_way_back_from_is_refused() -> None:
+    with refused("Q8_1 cannot be read back"):
+        dequantize(Type.Q8_1, np.zeros((1, 40), np.uint8), 32)
+
+
+@pytest.mark.parametrize("kind", NEEDY, ids=lambda kind: kind.name)
+def test_a_type_that_ggml_would_end_the_process_over_is_refused_without_an_importance(kind: Type) -> None:
+    with refused(f"{kind.name} cannot be made without an importance matrix"):
+        quantize(kind, normal(1, 256))
+
+
+@pytest.mark.parametrize("importance", [np.ones(255), np.ones((1, 256)), np.ones(0)])
+def test_an_importance_of_another_size_is_refused(importance: NDArray[Any]) -> None:
+    with refused("values where a row has 256"):
+        quantize(Type.Q4_K, normal(1, 256), importance.astype(np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e-30, 1e16])
+def test_an_importance_that_is_no_weight_is_refused(value: float) -> None:
+    importance = np.ones(256, np.float32)
+    importance[200] = value
+    with refused("impossible values"):
+        quantize(Type.Q4_K, normal(1, 256), importance)
+
+
+# At these sizes ggml's sums of squares overflow and its search for the nearest grid point ends the process.
+@pytest.mark.parametrize("kind", sorted(GRID_TYPES), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("largest", [1.1e8, 1e15, 1e19, 3e38])
+def test_a_weight_too_large_for_a_grid_is_refused_and_not_the_end_of_the_process(kind: Type, largest: float) -> None:
+    prepare([kind])
+    for sign in (1, -1):
+        rows = normal(2, 256)
+        rows[1, 17] = sign * largest
+        with refused("too large", kind.name):
+            quantize(kind, rows, np.ones(256, np.float32))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(sorted(GRID_TYPES)),
+    hnp.arrays(np.float32, (1, 256), elements=st.floats(-1e8, 1e8, width=32)),
+    hnp.arrays(np.float32, 256, elements=st.floats(0, 999999986991104, width=32)),
+)
+def test_any_weights_of_any_importance_within_the_limits_are_made_or_refused(
+    kind: Type, rows: Floats, importance: Floats
+) -> None:
+    prepare([kind])
+    with sound_or_refused():
+        quantize(kind, rows, importance)
+
+
+def test_errors_go_where_they_matter_least() -> None:
+    rows, importance = normal(16, 256), np.ones(256, np.float32)
+    importance[::2] = 1000
+    for kind in (Type.Q4_0, Type.Q4_K, Type.IQ2_S, Type.IQ4_XS):
+        prepare([kind])
+        errors = [
+            float(np.mean((dequantize(kind, quantize(kind, rows, guided), 256) - rows)[:, ::2] ** 2))
+            for guided in (None, importance)
+        ]
+        assert errors[1] < errors[0]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -105,7 +215,7 @@ def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(kind: Type, v
         rows = normal(2, 256)
         rows[1, place] = value
         with refused("not a finite number"):
-            quantize(kind, rows)
+            quantize(kind, rows, guide(kind, 256))
 
 
 def test_a_refusal_says_nothing_behind_the_back_of_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
