@@ -14,6 +14,7 @@ from localchat.errors import BadFile, LocalchatError
 from localchat.text import size
 
 JSON_LIMIT_BYTES = 4 << 20
+JSON_VALUES_LIMIT = 2_000_000  # the largest tokenizers that are published have a million
 PARTIAL = ".partial"
 
 
@@ -37,8 +38,13 @@ def read_json(path: Path, limit_bytes: int = JSON_LIMIT_BYTES) -> dict[str, Any]
 
 
 def parse_json(data: bytes, name: str) -> dict[str, Any]:
-    """The object in JSON text, read strictly; `name` says in errors whose text it is."""
+    """The object in JSON text, read strictly; `name` says in errors whose text it is.
+
+    A value takes up to 300 bytes of memory and only two in the text, so values are counted before they are made.
+    """
     hint = "download the file again, or ask its authors"
+    if sum(map(data.count, (b"[", b"{", b","))) > JSON_VALUES_LIMIT:
+        raise BadFile(f"{name} has more values than any file of its kind", "do not trust where it came from")
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:

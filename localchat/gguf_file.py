@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -56,6 +56,8 @@ class ModelFile:
     tensors: tuple[Tensor, ...]
     data_offset: int
     file_bytes: int
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Where each metadata value lies in the file, its type number included."""
 
     @property
     def architecture(self) -> str:
@@ -101,6 +103,7 @@ class _Reader:
 
     def __init__(self, path: Path, file: BinaryIO, file_bytes: int) -> None:
         self._path, self._file, self._file_bytes, self._at = path, file, file_bytes, 0
+        self._spans: dict[str, tuple[int, int]] = {}
 
     def model_file(self) -> ModelFile:
         if self._take(4) != MAGIC:
@@ -116,7 +119,7 @@ class _Reader:
         alignment = self._alignment(metadata)
         data_offset = _aligned(self._at, alignment)
         self._check_layout(tensors, data_offset, alignment)
-        return ModelFile(self._path, metadata, tuple(tensors), data_offset, self._file_bytes)
+        return ModelFile(self._path, metadata, tuple(tensors), data_offset, self._file_bytes, self._spans)
 
     def _fail(self, what: str) -> NoReturn:
         raise BadFile(f"{self._path.name} is not a sound GGUF file: {what}", "download or convert the model again")
@@ -150,10 +153,11 @@ class _Reader:
             key = self._text(KEY_LIMIT_BYTES)
             if not key or not key.isprintable() or key in metadata:
                 self._fail("a metadata key is empty, unprintable or there twice")
-            kind = self._number("I")
+            start, kind = self._at, self._number("I")
             if key == "general.alignment" and kind != UINT32:
                 self._fail("its alignment is no 32-bit number")
             metadata[key] = self._value(kind)
+            self._spans[key] = (start, self._at)
         return metadata
 
     def _value(self, kind: int) -> Any:

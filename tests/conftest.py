@@ -13,7 +13,8 @@ from huggingface_hub.utils import _http
 
 from localchat.catalog import lookup
 from localchat.convert.checkpoint import read_checkpoint
-from localchat.convert.write import layout, write
+from localchat.convert.layout import layout
+from localchat.convert.write import write
 from localchat.pull.source import package_file
 
 DATA = Path(__file__).parent / "data"

@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import CONFIG, checkpoint, copied, refused, shard, sound_or_refused, tokenizer, weights, with_json
 
-from localchat.convert.checkpoint import INDEX, read_checkpoint
-from localchat.convert.write import Finished, Layout, layout, write
+from localchat.convert.checkpoint import read_checkpoint
+from localchat.convert.layout import Layout, layout
+from localchat.convert.write import Finished, write
 
+INDEX = "model.safetensors.index.json"
 PROJECTION = "model.layers.0.mlp.up_proj.weight"
 
 
@@ -56,7 +58,7 @@ def test_what_is_damaged_below_is_sound_before(folder: Path, tmp_path: Path) -> 
     [
         ("config.json", ["config.json"]),
         ("tokenizer.model", ["tokenizer.model"]),
-        ("model.safetensors", ["no weights in safetensors"]),
+        ("model.safetensors", ["no weights"]),
     ],
 )
 def test_a_file_that_is_missing_is_named(name: str, words: list[str], folder: Path) -> None:
@@ -75,15 +77,18 @@ def test_a_file_that_is_empty_is_named(name: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     "names",
     [
-        ["pytorch_model.bin"], ["pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"],
-        ["consolidated.safetensors"], ["adapter_model.safetensors"], ["model.gguf"], ["model.safetensors.bak"],
+        ["adapter_model.safetensors"],
+        ["model.gguf"],
+        ["model.safetensors.bak"],
+        ["model.onnx"],
+        ["tf_model.h5"],
     ],
-)  # fmt: skip
+)
 def test_weights_of_another_kind_alone_are_refused(names: list[str], folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     for name in names:
         (folder / name).write_bytes(b"anything")
-    with refused("no weights in safetensors"):
+    with refused("no weights"):
         planned(folder)
 
 
@@ -95,7 +100,6 @@ def test_a_folder_that_is_a_file_or_absent_is_refused(tmp_path: Path) -> None:
 
 
 BAD_INDEX: dict[str, Any] = {
-    "a missing file": "model-00003-of-00003.safetensors",
     "a file above": "../model.safetensors",
     "an absolute path": "/etc/passwd.safetensors",
     "a folder": "folder/model.safetensors",
@@ -123,7 +127,6 @@ def test_an_index_that_names_anything_but_a_file_beside_it_is_refused(value: Any
         b"",
         b"[]",
         b"{}",
-        b'{"weight_map": {}}',
         b'{"weight_map": []}',
         b'{"weight_map": "a"}',
         b'{"weight_map": {"a": NaN}}',
@@ -141,7 +144,7 @@ def without(name: str) -> dict[str, np.ndarray[Any, Any]]:
     return {key: array for key, array in weights().items() if key != name}
 
 
-@pytest.mark.parametrize("name", sorted(weights()))
+@pytest.mark.parametrize("name", sorted(weights().keys() - {"lm_head.weight"}))
 def test_a_tensor_that_is_missing_is_named(name: str, folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(shard(without(name)))
     with refused(name, "missing"):
@@ -173,7 +176,7 @@ def test_a_tensor_too_many_is_named(name: str, folder: Path) -> None:
 
 
 def test_a_tensor_in_two_files_is_named(folder: Path) -> None:
-    indexed(folder)
+    (indexed(folder) / INDEX).unlink()
     (folder / "model-00002-of-00002.safetensors").write_bytes(shard(weights()))
     with refused("model.embed_tokens.weight", "two files"):
         planned(folder)
@@ -190,7 +193,7 @@ def test_a_shard_that_is_missing_without_an_index_shows(folder: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"num_hidden_layers": 2}, {"hidden_size": 128}, {"vocab_size": 10}, {"num_attention_heads": 4},
+        {"num_hidden_layers": 2}, {"hidden_size": 128}, {"num_attention_heads": 4},
         {"num_key_value_heads": 2}, {"intermediate_size": 64}, {"head_dim": 16},
     ],
     ids=str,

@@ -16,7 +16,8 @@ from tiny import CONFIG, checkpoint, refused, shapes, shard, weights
 
 from localchat.convert import write as writer
 from localchat.convert.checkpoint import read_checkpoint
-from localchat.convert.write import BLOCK_WEIGHTS, Finished, Layout, Written, layout, write
+from localchat.convert.layout import Layout, layout
+from localchat.convert.write import BLOCK_WEIGHTS, Finished, Written, write
 
 BLOCK_BYTES = 4 * BLOCK_WEIGHTS
 # Embedding and output of twenty blocks each beside which the rest does not count.

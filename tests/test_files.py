@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from tiny import refused, sound_or_refused
 
 from localchat.errors import BadFile, LocalchatError
-from localchat.files import PARTIAL, disk_error, parse_json, read_bytes, read_json, write_text, writing
+from localchat.files import (
+    JSON_VALUES_LIMIT,
+    PARTIAL,
+    disk_error,
+    parse_json,
+    read_bytes,
+    read_json,
+    write_text,
+    writing,
+)
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -45,6 +54,8 @@ def left(folder: Path) -> list[str]:
         (b'\xef\xbb\xbf{"a": 1}', "not valid JSON"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not valid JSON"),
         (b'{"a": ' + b"[" * 100_000, "not valid JSON"),
+        (b'{"a": [' + b"0," * JSON_VALUES_LIMIT + b"0]}", "more values"),
+        (b'{"a": ' + b"[{" * (JSON_VALUES_LIMIT // 2 + 1), "more values"),
         (b"[1]", "no JSON object"),
         (b"null", "no JSON object"),
         (b'"text"', "no JSON object"),

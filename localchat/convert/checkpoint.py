@@ -1,96 +1,155 @@
-"""A published checkpoint in Hugging Face's layout, opened and understood but not yet read."""
+"""A published checkpoint, opened and understood but not yet read: whichever layout its authors chose."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from localchat.convert.adapter import Adapter, adapter_file, merge, read_adapter
+from localchat.convert.binding import bind
 from localchat.convert.config import Config, read_config
+from localchat.convert.consolidated import PARAMS, join_slices, read_params
+from localchat.convert.experts import split_experts
+from localchat.convert.mistral_template import mistral_template
+from localchat.convert.names import USELESS, Naming, Target, plain_name
 from localchat.convert.safetensors import read_shard
-from localchat.convert.template import read_template
+from localchat.convert.schemes import refuse_quantized
+from localchat.convert.small_files import file_names, has_tokenizer
+from localchat.convert.template import Templates, read_templates
 from localchat.convert.tensors import TensorRef
-from localchat.convert.vocab import Vocab, optional_json, read_vocab
+from localchat.convert.tokenizer_files import optional_json
+from localchat.convert.torchpickle import read_torch
+from localchat.convert.vocab import Vocab, read_vocab
+from localchat.convert.weight_set import choose
+from localchat.convert.weights import Stored, Weights
 from localchat.errors import BadFile, LocalchatError
-from localchat.files import read_json
-from localchat.paths import is_safe_name
 
-INDEX = "model.safetensors.index.json"
-INDEX_LIMIT_BYTES = 64 << 20
-SHARD = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
-SMALL_FILES = (
-    "config.json", "generation_config.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "chat_template.jinja",
-)  # fmt: skip
+PUBLISHED = ("tokenizer.model", "tokenizer.json")  # other tokenizers come from Mistral alone, without templates
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Everything that a model file is made from; `tensors` says where the weights lie."""
+    """Everything that a model file is made from; the weights say where they lie."""
 
-    folder: Path
     name: str
     config: Config
-    tensors: Mapping[str, TensorRef]
+    tensors: tuple[tuple[Target, Weights], ...]
     vocab: Vocab
-    template: str | None
+    templates: Templates
     sampling: Mapping[str, Any]
     """generation_config.json: what the authors recommend."""
+    tokenizer_folder: Path
+    """Where the files of the tokenizer lie."""
+    files: tuple[Path, ...]
+    """All files with weights."""
+    notes: tuple[str, ...] = field(default=())
+    """What was repaired or left out, a sentence each."""
 
 
-def read_checkpoint(folder: Path, name: str) -> Checkpoint:
-    """Open a checkpoint folder. Raises LocalchatError that names what is missing, damaged or not supported."""
-    config = read_config(folder)
-    vocab = read_vocab(folder, config)
-    shards = shard_names({path.name for path in folder.iterdir()}, folder / INDEX)
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """One folder's weights under the names of its layout."""
+
+    config: Config
+    weights: Mapping[str, Weights]
+    naming: Naming
+    files: tuple[Path, ...]
+
+
+def read_checkpoint(folder: Path, name: str, base: Path | None = None, template: str | None = None) -> Checkpoint:
+    """Open a checkpoint folder; `base` is the folder of the model that an adapter belongs to.
+
+    `template` is what the catalog knows, for checkpoints that have none of their own.
+    Raises LocalchatError that names what is missing, damaged or not supported.
+    """
+    adapter = read_adapter(folder)
+    opened = _opened(folder) if adapter is None else _opened_adapter(folder, adapter, base)
+    binding = bind(opened.config, opened.weights, opened.naming)
+    tokenizer = folder if base is None or has_tokenizer(folder) else base
+    vocab = read_vocab(tokenizer, binding.config)
+    templates = read_templates(folder)
+    if templates.default is None and base is not None:
+        templates = read_templates(base)
+    if templates.default is None:
+        templates = _known_templates(template, vocab, opened.naming) or templates
     return Checkpoint(
-        folder=folder,
         name=name,
-        config=config,
-        tensors=_all_tensors([folder / shard for shard in shards]),
+        config=binding.config,
+        tensors=binding.tensors,
         vocab=vocab,
-        template=read_template(folder),
-        sampling=optional_json(folder / "generation_config.json"),
+        templates=templates,
+        sampling=_sampling(folder, base),
+        tokenizer_folder=tokenizer,
+        files=opened.files,
+        notes=(*binding.notes, *vocab.notes, *templates.notes),
     )
 
 
-def shard_names(present: Iterable[str], index: Path | None) -> list[str]:
-    """The files of the weights, given the names there are and the index, if there is one, on the disk.
-
-    Raises LocalchatError where there are no safetensors or a file that the index names is absent.
-    """
-    names = set(present)
-    if INDEX in names and index is not None:
-        wanted = _indexed(index)
-        if missing := sorted(wanted - names):
-            raise BadFile(f"{missing[0]}, which the index names, is missing", "download the checkpoint again")
-        return sorted(wanted)
-    found = sorted(name for name in names if SHARD.fullmatch(name))
-    if not found:
-        raise LocalchatError(
-            "there are no weights in safetensors (model.safetensors or model-00001-of-….safetensors)",
-            "only checkpoints with safetensors can be converted so far; look for one on the model's page",
-        )
-    return found
+def _known_templates(template: str | None, vocab: Vocab, naming: Naming) -> Templates | None:
+    """What the catalog knows, or what Mistral's own layout implies."""
+    own = mistral_template(vocab) if naming == "consolidated" or vocab.source not in PUBLISHED else None
+    if template:
+        return Templates(template, {}, "the catalog", ("it has no chat template, so that of the catalog is used",))
+    return (
+        Templates(own, {}, "Mistral's format", ("it has no chat template, so Mistral's own is used",)) if own else None
+    )
 
 
-def _indexed(index: Path) -> set[str]:
-    weights = read_json(index, INDEX_LIMIT_BYTES).get("weight_map")
-    if not isinstance(weights, dict) or not weights:
-        raise BadFile(f"{index.name} has no weight_map", "download the checkpoint again")
-    names = set(weights.values()) if all(isinstance(name, str) for name in weights.values()) else {""}
-    if not all(is_safe_name(name) and name.endswith(".safetensors") for name in names):
-        raise BadFile(f"{index.name} names a file that is no safetensors file of this folder", "do not use it")
-    return names
+def config_of(folder: Path) -> Config:
+    """The shape of the model in a folder, from its config alone. Raises LocalchatError like `read_checkpoint`."""
+    is_own_layout = (folder / PARAMS).is_file() and not (folder / "config.json").is_file()
+    return read_params(folder) if is_own_layout else read_config(folder)
 
 
-def _all_tensors(shards: list[Path]) -> dict[str, TensorRef]:
+def _opened(folder: Path) -> _Opened:
+    config = config_of(folder)
+    chosen = choose(file_names(folder), folder)
+    files = tuple(folder / name for name in chosen.files)
+    slices = [_refs(file) for file in files]
+    refuse_quantized(ref.name for refs in slices for ref in refs)
+    if chosen.kind != "consolidated":
+        return _Opened(config, _by_name(slices, chosen.index), "huggingface", files)
+    if not (folder / PARAMS).is_file():
+        raise BadFile(f"{chosen.files[0]} needs {PARAMS}, which is missing", "download the checkpoint again")
+    config = read_params(folder, slices)
+    return _Opened(config, join_slices(config, slices), "consolidated", files)
+
+
+def _opened_adapter(folder: Path, adapter: Adapter, base: Path | None) -> _Opened:
+    if base is None:
+        raise LocalchatError(f"this is an adapter of {adapter.base[:80]}", "give the folder of that model with --base")
+    if read_adapter(base) is not None:
+        raise LocalchatError(f"{base} is an adapter itself", "merge the two with PEFT first")
+    below = _opened(base)
+    if below.naming != "huggingface":
+        raise LocalchatError("the adapter's base is in Mistral's own layout", "use the Hugging Face layout of it")
+    file = folder / adapter_file(file_names(folder))
+    own: dict[str, Weights] = {ref.name: Stored(ref) for ref in _refs(file)}
+    return _Opened(below.config, merge(adapter, below.weights, own), "huggingface", (*below.files, file))
+
+
+def _refs(file: Path) -> list[TensorRef]:
+    return read_shard(file) if file.suffix == ".safetensors" else read_torch(file)
+
+
+def _by_name(slices: Sequence[Sequence[TensorRef]], index: Mapping[str, str]) -> dict[str, Weights]:
+    """Tensors by their plain names. One that is in two files is taken from where the index says."""
     found: dict[str, TensorRef] = {}
-    for shard in shards:
-        for ref in read_shard(shard):
-            if ref.name in found:
+    for ref in (ref for refs in slices for ref in refs):
+        name = plain_name(ref.name)
+        if (other := found.get(name)) is not None:
+            if other.file == ref.file:
+                raise BadFile(f"{ref.file.name} has two tensors that mean {name}", "download the checkpoint again")
+            if index.get(ref.name) not in (ref.file.name, other.file.name):
                 raise BadFile(f"the tensor {ref.name} is in two files", "download the checkpoint again")
-            found[ref.name] = ref
-    return found
+        if name not in found or index.get(ref.name) == ref.file.name:
+            found[name] = ref
+    useful = (ref for name, ref in found.items() if not USELESS.fullmatch(name))
+    return {plain_name(ref.name): Stored(ref) for whole in useful for ref in split_experts(whole)}
+
+
+def _sampling(folder: Path, base: Path | None) -> dict[str, Any]:
+    own = optional_json(folder / "generation_config.json")
+    return own or (optional_json(base / "generation_config.json") if base else {})

@@ -5,38 +5,70 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from localchat.convert.numbers import LARGEST, positive, whole
+from localchat.convert.rope import Rope, read_rope
+from localchat.convert.schemes import already_quantized
 from localchat.errors import BadFile, LocalchatError
 from localchat.files import read_json
 
-ARCHITECTURES = ("MistralForCausalLM", "LlamaForCausalLM")
-TINY, HUGE = 1e-30, 1e30  # well inside of what a 32-bit float holds
-ROPE_BASE = 10_000.0  # of a config without rope_theta: transformers' default for Llama and Mistral
+CONTEXT_LIMIT = 1 << 27
+USUAL_VOCABULARY = 32_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """A class of transformers: llama.cpp's architecture for it, and what its config means where it is silent."""
+
+    architecture: Literal["llama", "mistral3"] = "llama"
+    kv_heads: int | None = 8
+    context: int = 131_072
+    norm_epsilon: float = 1e-6
+    rope_base: float = 10_000.0
+    head_dim: int | None = None
+    experts: tuple[int, int] = (0, 0)
+
+
+# Defaults are those of transformers 5 (configuration_mistral.py and its siblings).
+CLASSES = {
+    "MistralForCausalLM": _Class(),
+    "LlamaForCausalLM": _Class(kv_heads=None, context=2048),
+    "MixtralForCausalLM": _Class(norm_epsilon=1e-5, rope_base=1_000_000.0, experts=(8, 2)),
+    "Ministral3ForCausalLM": _Class("mistral3", context=262_144, norm_epsilon=1e-5, head_dim=128),
+    "Mistral3ForConditionalGeneration": _Class("mistral3"),
+}
+QUANTIZED = ("quantization_config", "quantization", "compression_config")
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The shape of a dense Llama-like model and the special token ids that its config names."""
+    """The shape of a Mistral-like model and the special token ids that its config names."""
 
-    architecture: str
+    architecture: Literal["llama", "mistral3"]
+    """llama.cpp's name."""
     layers: int
     hidden: int
     """Width of the residual stream."""
     feed_forward: int
+    """Of one expert, where there are several."""
     heads: int
     kv_heads: int
     head_dim: int
     vocabulary: int
-    """Rows of the embedding."""
+    """Rows of the embedding, as far as the config knows; the embedding itself has the last word."""
     context: int
     """Tokens of context that the model was made for."""
     norm_epsilon: float
-    rope_base: float
+    rope: Rope
     tied: bool
     """Does the output share the weights of the embedding?"""
-    token_ids: Mapping[str, int]
-    """`bos`, `eos`, `unk` and `pad` where config.json has them."""
+    token_ids: Mapping[str, tuple[int, ...]]
+    """`bos`, `eos`, `unk` and `pad` where the config has them; several ids are several ways to end."""
+    experts: int = 0
+    experts_used: int = 0
+    temperature_scale: float = 0.0
+    """Ministral 3: how much attention sharpens with the position; 0 for others."""
 
 
 def read_config(folder: Path) -> Config:
@@ -45,89 +77,99 @@ def read_config(folder: Path) -> Config:
     if not path.is_file():
         raise LocalchatError(
             f"{folder} has no config.json, so it is not a checkpoint in the Hugging Face layout",
-            "give a folder with config.json, tokenizer.model and *.safetensors, or the name of a Hub repository",
+            "give a folder with config.json, a tokenizer and weights, or the name of a Hub repository",
         )
     return parse_config(read_json(path))
 
 
 def parse_config(raw: Mapping[str, Any]) -> Config:
     """The config in parsed JSON. Raises LocalchatError like `read_config`."""
-    architecture = _supported(raw)
-    hidden, heads = _whole(raw, "hidden_size"), _whole(raw, "num_attention_heads", limit=1 << 12)
-    kv_heads = _whole(raw, "num_key_value_heads", default=heads, limit=heads)
-    head_dim = _whole(raw, "head_dim", default=hidden // heads, limit=1 << 12)
+    name = _class_name(raw)
+    own, raw = CLASSES[name], _of_text(raw)
+    hidden, heads = whole(raw, "hidden_size"), whole(raw, "num_attention_heads", limit=1 << 12)
+    kv_heads = whole(raw, "num_key_value_heads", default=_kv_heads(raw, own, heads), limit=heads)
+    head_dim = whole(raw, "head_dim", default=own.head_dim or hidden // heads, limit=1 << 12)
     if heads % kv_heads or head_dim % 2:
         raise BadFile("config.json has head counts that do not divide", "ask the authors of the checkpoint")
+    context = whole(raw, "max_position_embeddings", default=own.context, limit=CONTEXT_LIMIT)
+    experts, used = _experts(raw, own)
     return Config(
-        architecture=architecture,
-        layers=_whole(raw, "num_hidden_layers", limit=1 << 10),
+        architecture=own.architecture,
+        layers=whole(raw, "num_hidden_layers", limit=1 << 10),
         hidden=hidden,
-        feed_forward=_whole(raw, "intermediate_size"),
+        feed_forward=whole(raw, "intermediate_size"),
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        vocabulary=_whole(raw, "vocab_size"),
-        context=_whole(raw, "max_position_embeddings", limit=1 << 27),
-        norm_epsilon=_positive(raw, "rms_norm_eps", 1e-6),
-        rope_base=_rope_base(raw),
+        vocabulary=vocabulary_of(raw),
+        context=context,
+        norm_epsilon=positive(raw, "rms_norm_eps", own.norm_epsilon),
+        rope=read_rope(raw, own.rope_base, context, is_ministral=raw.get("model_type") == "ministral3"),
         tied=raw.get("tie_word_embeddings") is True,
         token_ids=_token_ids(raw),
+        experts=experts,
+        experts_used=used,
+        temperature_scale=_temperature_scale(raw),
     )
 
 
-def _supported(raw: Mapping[str, Any]) -> str:
+def _class_name(raw: Mapping[str, Any]) -> str:
     names = raw.get("architectures")
     name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else "an unnamed one"
-    if name not in ARCHITECTURES:
+    if name not in CLASSES:
         raise LocalchatError(
-            f"the architecture is {name[:80]}, which is not supported", f"supported are {' and '.join(ARCHITECTURES)}"
+            f"the architecture is {name[:80]}, which is not supported", f"supported are {', '.join(CLASSES)}"
         )
-    if raw.get("quantization_config") or raw.get("quantization"):
-        raise LocalchatError(
-            "this checkpoint is already quantized, so it cannot be quantized well again",
-            "pull the original 16-bit repository that it was made from",
-        )
-    if raw.get("hidden_act", "silu") != "silu":
-        name = str(raw["hidden_act"])[:40]
-        raise LocalchatError(f"the model's activation is {name}, which is not supported", "choose another model")
-    for key in ("attention_bias", "mlp_bias"):
+    for key in QUANTIZED:
         if raw.get(key):
-            raise LocalchatError(f"the model has biases ({key}), which are not supported", "choose another model")
+            raise already_quantized(_scheme(raw[key]))
     return name
 
 
-def _rope_base(raw: Mapping[str, Any]) -> float:
-    nested = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    kind = nested.get("rope_type", nested.get("type", "default")) if isinstance(nested, dict) else "broken"
-    if kind not in ("default", None):
-        raise LocalchatError(
-            f"the model scales its rope ({str(kind)[:40]}), which is not supported", "choose another model"
-        )
-    return _positive({**nested, **raw}, "rope_theta", ROPE_BASE)
+def _scheme(details: Any) -> str:
+    method = details.get("quant_method") if isinstance(details, dict) else None
+    return method[:40] if isinstance(method, str) else ""
 
 
-def _token_ids(raw: Mapping[str, Any]) -> dict[str, int]:
-    """A list of ids (several ways to end) counts as its first."""
+def _of_text(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part that describes the language model, where a config describes a vision model as well."""
+    nested = raw.get("text_config")
+    raw = {**raw, **nested} if isinstance(nested, dict) else raw
+    if raw.get("hidden_act", "silu") != "silu":
+        name = str(raw["hidden_act"])[:40]
+        raise LocalchatError(f"the model's activation is {name}, which is not supported", "choose another model")
+    return raw
+
+
+def _kv_heads(raw: Mapping[str, Any], own: _Class, heads: int) -> int:
+    """An explicit null means as many as query heads; a key that is not there at all, what its class says."""
+    return heads if "num_key_value_heads" in raw else min(own.kv_heads or heads, heads)
+
+
+def vocabulary_of(raw: Mapping[str, Any]) -> int:
+    """Rows of the embedding. Merged models carry wrong values, and Meta's own say -1; then the usual size stands in."""
+    value = raw.get("vocab_size")
+    return value if type(value) is int and 1 <= value <= LARGEST else USUAL_VOCABULARY
+
+
+def _experts(raw: Mapping[str, Any], own: _Class) -> tuple[int, int]:
+    if not own.experts[0]:
+        return own.experts
+    experts = whole(raw, "num_local_experts", default=own.experts[0], limit=256)
+    return experts, whole(raw, "num_experts_per_tok", default=own.experts[1], limit=experts)
+
+
+def _temperature_scale(raw: Mapping[str, Any]) -> float:
+    nested = raw.get("rope_parameters")
+    found = nested.get("llama_4_scaling_beta") if isinstance(nested, dict) else None
+    return 0.0 if found is None else positive({"llama_4_scaling_beta": found}, "llama_4_scaling_beta")
+
+
+def _token_ids(raw: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     found = {}
     for kind in ("bos", "eos", "unk", "pad"):
         value = raw.get(f"{kind}_token_id")
-        value = value[0] if isinstance(value, list) and value else value
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            found[kind] = value
+        values = value if isinstance(value, list) else [value]
+        if ids := tuple(number for number in values[:64] if type(number) is int and number >= 0):
+            found[kind] = ids
     return found
-
-
-def _whole(raw: Mapping[str, Any], key: str, *, default: int | None = None, limit: int = 1 << 24) -> int:
-    value = raw.get(key)
-    value = default if value is None else value
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
-        raise BadFile(f"config.json: {key} is {str(value)[:40]}", f"it must be a whole number from 1 to {limit:,}")
-    return value
-
-
-def _positive(raw: Mapping[str, Any], key: str, default: float) -> float:
-    value = raw.get(key)
-    value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not TINY < value < HUGE:
-        raise BadFile(f"config.json: {key} is {str(value)[:40]}", "it must be a sensible number above 0")
-    return float(value)

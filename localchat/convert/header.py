@@ -23,7 +23,14 @@ class Array:
     values: Sequence[Any]
 
 
-Metadata = Mapping[str, tuple[GGUFValueType, Any]]
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A metadata value as the bytes of another file, its type number before it."""
+
+    data: bytes
+
+
+Metadata = Mapping[str, tuple[GGUFValueType, Any] | Encoded]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +51,15 @@ def aligned(count: int) -> int:
 def encode(metadata: Metadata, tensors: Sequence[TensorEntry]) -> bytes:
     """The whole header; the tensor data begins where it ends."""
     parts = [b"GGUF", struct.pack("<IQQ", VERSION, len(tensors), len(metadata))]
-    for key, (kind, value) in metadata.items():
-        parts += [_text(key), struct.pack("<I", kind), _value(kind, value)]
+    for key, entry in metadata.items():
+        parts += [_text(key), entry.data if isinstance(entry, Encoded) else _typed(*entry)]
     parts += [_entry(tensor) for tensor in tensors]
     header = b"".join(parts)
     return header.ljust(aligned(len(header)), b"\0")
+
+
+def _typed(kind: GGUFValueType, value: Any) -> bytes:
+    return struct.pack("<I", kind) + _value(kind, value)
 
 
 def _value(kind: GGUFValueType, value: Any) -> bytes:
@@ -62,7 +73,8 @@ def _value(kind: GGUFValueType, value: Any) -> bytes:
 def _values(kind: GGUFValueType, values: Iterable[Any]) -> bytes:
     if kind == Kind.STRING:
         return b"".join(map(_text, values))
-    return b"".join(struct.pack(PACKING[kind], value) for value in values)
+    number = float if kind == Kind.FLOAT32 else int
+    return b"".join(struct.pack(PACKING[kind], number(value)) for value in values)
 
 
 def _text(text: str) -> bytes:
