@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
     from localchat.settings import Settings
 
 PROMPT_LIMIT_BYTES = 16 << 20
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+MAKING = (
+    click.option("--base", metavar="SOURCE", help="The model that an adapter belongs to: a folder or owner/repo."),
+    click.option("--imatrix", type=FILE, help="llama.cpp's importance matrix, for types of few bits."),
+    click.option("--allow-requantize", is_flag=True, help="Take a source that is quantized to few bits already."),
+)
+
+
+def making_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that makes a model file; their names are the fields of `Making`."""
+    for option in reversed(MAKING):
+        command = option(command)
+    return command
 
 
 def settings() -> Settings:

@@ -33,6 +33,8 @@ class Entry:
     uncensored: bool = False
     stops: tuple[str, ...] = ()
     """Texts that end a reply where no token does."""
+    template: str = ""
+    """Chat template for checkpoints that come without one."""
     system: str = ""
     """System message of conversations that have none of their own; empty leaves it to the template."""
     sampling: Mapping[str, float] = field(default_factory=dict)

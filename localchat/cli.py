@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import sys
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from localchat import __version__
-from localchat.arguments import check_sampling, model_named, prompt_text, settings, size_bytes
+from localchat.arguments import check_sampling, making_options, model_named, prompt_text, settings, size_bytes
 from localchat.errors import LocalchatError
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -93,11 +94,12 @@ def run(
 @click.option("--context", type=click.IntRange(64), help="Tokens of context that must fit as well.")
 @click.option("--revision", help="Branch, tag or commit of a Hub repository.")
 @click.option("--name", help="Name to install the model under.")
+@making_options
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def pull(
     source: str, quant: str, size_text: str | None, context: int | None, revision: str | None, name: str | None,
-    dry_run: bool, as_json: bool,
+    dry_run: bool, as_json: bool, **making: Any,
 ) -> None:  # fmt: skip
     """Install a model.
 
@@ -109,10 +111,10 @@ def pull(
     from localchat.plan.plan import Wish
     from localchat.printing import follow_pull, model_facts, plan_facts, print_json, say
     from localchat.pull.install import pull as pulled
-    from localchat.pull.source import parse
+    from localchat.pull.source import Making, parse
     from localchat.text import size
 
-    origin = parse(source, revision)
+    origin = replace(parse(source, revision), making=Making(**making))
     origin = replace(origin, name=model_name(name)) if name else origin
     wish = Wish(
         quant=None if quant.lower() == "auto" else quant.upper(),
@@ -136,16 +138,20 @@ def pull(
     "--type", "quant", required=True, metavar="TYPE", help="A llama.cpp file type such as Q4_K_M, Q8_0 or F16."
 )
 @click.option("--revision", help="Branch, tag or commit of a Hub repository.")
-def convert(source: str, out: Path, quant: str, revision: str | None) -> None:
-    """Write a checkpoint as a model file, without installing it."""
+@making_options
+def convert(source: str, out: Path, quant: str, revision: str | None, **making: Any) -> None:
+    """Write a checkpoint, or a model file of another type, as a model file, without installing it."""
+    from dataclasses import replace
+
     from localchat.plan.hardware import usable_cores
     from localchat.printing import meter, say
     from localchat.pull.install import convert as converted
-    from localchat.pull.source import parse
+    from localchat.pull.source import Making, parse
     from localchat.text import size
 
+    origin = replace(parse(source, revision), making=Making(**making))
     threads = settings().threads or usable_cores()
-    with closing(converted(parse(source, revision), out, quant, threads)) as events, meter() as show:
+    with closing(converted(origin, out, quant, threads)) as events, meter() as show:
         for progress in events:
             show(progress)
     say(f"{out} is written: {size(out.stat().st_size)}.")
@@ -193,6 +199,24 @@ def show(model: str, as_json: bool) -> None:
         known = find(model)
         facts = file_facts(known.name, read_header(known.path), known)
     (print_json if as_json else print_facts)(facts)
+
+
+@localchat.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def verify(model: str, as_json: bool) -> None:
+    """Check an installed model once more: its file, its tokens, its template, its weights."""
+    from localchat.library import find
+    from localchat.printing import print_checks, print_json, watched
+    from localchat.pull.verify import verify as verified
+
+    checks = watched(verified(find(model)))
+    if as_json:
+        print_json({"name": model, "checks": [asdict(check) for check in checks]})
+    else:
+        print_checks(checks)
+    if failed := [check for check in checks if check.is_failed]:
+        raise LocalchatError(f"{model} is not sound: {failed[0].detail}", "remove it and pull it again")
 
 
 @localchat.command()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from localchat.errors import BadFile, LocalchatError
 from localchat.files import PARTIAL, read_json, write_text
@@ -20,10 +20,29 @@ from localchat.paths import is_safe_name, models_folder, private_folder, safe_jo
 
 RECEIPT, USE = "receipt.json", "use.json"
 TEXTS = ("name", "file", "file_sha256", "quant", "source", "system", "installed_at")
+MAPS = ("inputs", "recipe", "versions", "sampling", "fingerprints")
 FIELD_TYPES: dict[str, type] = {
-    **dict.fromkeys(TEXTS, str), **dict.fromkeys(("inputs", "recipe", "versions", "sampling"), dict), "file_bytes": int,
+    **dict.fromkeys(TEXTS, str), **dict.fromkeys(MAPS, dict), "file_bytes": int,
 }  # fmt: skip
 USE_TYPES: dict[str, type] = {"last_used_at": str, "tokens_per_second": float}
+
+
+Verdict = Literal["passed", "noted", "repaired", "failed"]
+"""How a check ended: `noted` is neither good nor bad, or could not be found out; `repaired` was put right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something about a model that was looked at, and what was found, in words."""
+
+    name: str
+    verdict: Verdict
+    detail: str
+
+    @property
+    def is_failed(self) -> bool:
+        """Must the model not be used?"""
+        return self.verdict == "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +63,12 @@ class Receipt:
     recipe: Mapping[str, str]
     """Type of each tensor; empty where the file was not made here."""
     versions: Mapping[str, str]
-    checks: tuple[str, ...]
+    checks: tuple[Check, ...]
     """What was verified before the model was installed."""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """What `verify` compares when the source is gone: sha256 of `strings`, of their `token_ids`, of the `template`."""
+    notes: tuple[str, ...] = ()
+    """What was repaired, left out or disagreed, a sentence each."""
     stops: tuple[str, ...] = ()
     """Texts that end a reply besides the model's own tokens."""
     system: str = ""
@@ -154,7 +177,8 @@ def _receipt(raw: Mapping[str, Any], name: str) -> Receipt:
     """The receipt in parsed JSON; fields that a later version added are left out."""
     known = {key: value for key, value in raw.items() if key in Receipt.__dataclass_fields__}
     try:
-        receipt = Receipt(**{**known, "checks": _texts(known["checks"]), "stops": _texts(known.get("stops", []))})
+        lists = {name: _texts(known.get(name, [])) for name in ("notes", "stops")}
+        receipt = Receipt(**{**known, **lists, "checks": _checks(known["checks"])})
     except (TypeError, KeyError) as error:
         raise BadFile(f"the receipt of the model {name} is damaged", "pull it again") from error
     if not _is_sound(receipt):
@@ -175,6 +199,22 @@ def _use(path: Path) -> dict[str, Any]:
 def _is_sound(receipt: Receipt) -> bool:
     has_commit = receipt.commit is None or isinstance(receipt.commit, str)
     return has_commit and all(isinstance(getattr(receipt, name), kind) for name, kind in FIELD_TYPES.items())
+
+
+def _checks(value: Any) -> tuple[Check, ...]:
+    """The checks in a list; receipts of the first versions name them only. Raises TypeError for anything else."""
+    if not isinstance(value, list):
+        raise TypeError("a list of checks is wanted")
+    found = tuple(
+        Check(entry, "passed", "")
+        if isinstance(entry, str)
+        else Check(entry["name"], entry["verdict"], entry["detail"])
+        for entry in value
+    )
+    texts = [text for check in found for text in (check.name, check.verdict, check.detail)]
+    if not all(isinstance(text, str) for text in texts) or not {c.verdict for c in found} <= set(get_args(Verdict)):
+        raise TypeError("a check has a name, a verdict and a detail")
+    return found
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from localchat.errors import LocalchatError
 from localchat.gguf_file import ModelFile
-from localchat.library import Installed
+from localchat.library import Check, Installed
 from localchat.plan.plan import Plan
 from localchat.pull.events import Chosen, Progress, PullEvent, Ready
 from localchat.pull.offers import Offer
@@ -22,6 +22,7 @@ from localchat.text import clean, is_interactive, one_line, size
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+Found = TypeVar("Found")
 COLUMN_CELLS = 32  # a longer name is cut in a table
 LINE_SECONDS = 5.0  # between lines of progress where nobody watches a bar
 
@@ -133,6 +134,16 @@ def follow_pull(events: Iterable[PullEvent], is_dry_run: bool) -> tuple[Chosen |
     return chosen, None
 
 
+def watched(events: Generator[Progress, None, Found]) -> Found:
+    """Show the progress of something; returns its result."""
+    with meter() as show, closing(events):
+        while True:
+            try:
+                show(next(events))
+            except StopIteration as end:
+                return cast("Found", end.value)
+
+
 def sentence(chosen: Chosen) -> str:
     """The decision in words, the reason first."""
     download = f"{size(chosen.download_bytes)} to download, " if chosen.download_bytes else ""
@@ -210,11 +221,20 @@ def print_facts(facts: dict[str, Any]) -> None:
         "Made from": " at ".join(filter(None, (receipt.get("source"), receipt.get("commit")))),
         "Installed": receipt.get("installed_at"),
         "sha256": receipt.get("file_sha256"),
-        "Checked": ", ".join(receipt.get("checks", ())),
     }
     for name, value in lines.items():
         if value:
             print(f"{name:14} {one_line(str(value))}")
+    if checks := receipt.get("checks"):
+        print()
+        print_checks([Check(**check) for check in checks])
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """What was checked, a line each: `tokens: 109 strings give the same ids as tokenizer.model`."""
+    for check in checks:
+        mark = "" if check.verdict == "passed" else f" ({check.verdict})"
+        print(one_line(f"{check.name}{mark}: {check.detail or 'checked'}", 500))
 
 
 def offer_facts(offer: Offer) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from tiny import refused
 
 from localchat import catalog
 from localchat.catalog import Entry, entries, lookup
+from localchat.conversation import Message
 from localchat.convert.config import parse_config
 from localchat.paths import model_name
+from localchat.prompt.template import render
 from localchat.sampling import Sampling, overridden
 
 
@@ -104,3 +106,23 @@ def test_an_entry_that_is_not_sound_is_refused_by_its_file(text: str, folder: Pa
     (folder / "bad.toml").write_text(text)
     with refused("bad.toml"):
         catalog.entries()
+
+
+ASKED = [Message("system", "Be kind."), Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "Bye")]
+TEMPLATES = {
+    "dolphin-2.6-mistral-7b": (
+        "<s><|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+        "<|im_start|>assistant\nHello<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n"
+    ),
+    "synthia-7b-v1.3": "<s>SYSTEM: Be kind.\nUSER: Hi\nASSISTANT: Hello</s>\nUSER: Bye\nASSISTANT:",
+    "open-platypus-mistral-7b": (
+        "<s>Be kind.\n\n### Instruction:\n\nHi\n\n### Response:\nHello</s>\n\n"
+        "### Instruction:\n\nBye\n\n### Response:\n"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", [entry for entry in entries() if entry.template], ids=lambda entry: entry.name)
+def test_a_template_of_the_catalog_renders_as_the_authors_format_it(entry: Entry) -> None:
+    text = render(entry.template, ASKED, "<s>", "</s>")
+    assert text == TEMPLATES.get(entry.name, TEMPLATES["dolphin-2.6-mistral-7b"])

@@ -100,7 +100,7 @@ FAILURES = [
     (["pull", "./missing"], "there is no folder or model file"),
     (["pull", "acme/tiny"], "cannot be reached"),
     (["pull", "smollm2", "--name", "///"], "cannot be used as a model's name"),
-    (["convert", "smollm2", "out.gguf", "--type", "Q8_0"], "is a model file already"),
+    (["convert", "smollm2", "out.gguf", "--type", "Q8_0"], "quantized already"),
     (["no-such-model"], "no model named 'no-such-model' is installed"),
 ]
 

@@ -9,7 +9,8 @@ import pytest
 from tiny_checkpoint import SHAPES, write_checkpoint
 
 from localchat.convert.checkpoint import read_checkpoint
-from localchat.convert.write import layout, write
+from localchat.convert.layout import layout
+from localchat.convert.write import write
 from localchat.engine.process import EngineProcess, Placement
 
 BYTE_0 = 3  # behind <unk>, <s> and </s>

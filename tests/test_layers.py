@@ -23,9 +23,11 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
         frozenset({"prompt"}), frozenset({"guard"}), frozenset({"history"}), frozenset({"kernels"}),
         frozenset({"llama"}), frozenset({"library", "catalog", "gguf_file"}),
     ),
-    (frozenset({"__init__", "errors", "settings", "paths", "text", "files", "conversation", "sampling"}),),
+    (frozenset({"__init__", "errors", "settings", "paths", "text", "files", "conversation", "sampling", "child"}),),
 )  # fmt: skip
-FOREIGN = {"llama_cpp": "llama", "textual": "tui", "fastapi": "server"}
+FOREIGN = {
+    "llama_cpp": "llama", "textual": "tui", "fastapi": "server", "sentencepiece": "convert", "tokenizers": "convert",
+}  # fmt: skip
 
 
 def faults(package: Path) -> list[str]:

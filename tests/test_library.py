@@ -15,7 +15,7 @@ from tiny import refused, sound_or_refused, with_json
 
 from localchat import library
 from localchat.errors import BadFile, LocalchatError
-from localchat.library import Installed, Receipt, discard_unfinished, find, folder_for, installed, record, remove
+from localchat.library import Check, Installed, Receipt, discard_unfinished, find, folder_for, installed, record, remove
 from localchat.paths import models_folder
 
 
@@ -24,7 +24,8 @@ def receipt(name: str, file_bytes: int = 5, **changes: Any) -> Receipt:
     whole = Receipt(
         name=name, file=f"{name}.Q8_0.gguf", file_bytes=file_bytes, file_sha256="0" * 64, quant="Q8_0",
         source="owner/repo", commit="c" * 40, inputs={"model.safetensors": "1" * 64}, recipe={"a": "Q8_0"},
-        versions={"localchat": "0"}, checks=("header",), stops=("<end>",), installed_at="2026-01-01T00:00:00+00:00",
+        versions={"localchat": "0"}, checks=(Check("header", "passed", "sound"),),
+        stops=("<end>",), installed_at="2026-01-01T00:00:00+00:00",
     )  # fmt: skip
     return replace(whole, **changes)
 
@@ -33,6 +34,14 @@ def install(name: str, **changes: Any) -> Installed:
     """Put a model of five bytes into the library."""
     (folder_for(name) / f"{name}.Q8_0.gguf").write_bytes(b"12345")
     return record(receipt(name, **changes))
+
+
+def test_a_receipt_that_only_names_its_checks_still_opens() -> None:
+    """So the first versions wrote them."""
+    with_json(install("one").folder, "receipt.json", checks=["header", "layout"], fingerprints=...)
+    found = find("one").receipt
+    assert found.checks == (Check("header", "passed", ""), Check("layout", "passed", ""))
+    assert found.fingerprints == {}
 
 
 def test_what_was_recorded_is_found_as_it_was() -> None:
@@ -140,6 +149,11 @@ DAMAGES: dict[str, dict[str, Any]] = {
     "a date that is a number": {"installed_at": 5},
     "checks that are a number": {"checks": 5},
     "checks of numbers": {"checks": [5]},
+    "a check with another verdict": {"checks": [{"name": "a", "verdict": "fine", "detail": ""}]},
+    "a check with a list for a verdict": {"checks": [{"name": "a", "verdict": [], "detail": ""}]},
+    "a check without a detail": {"checks": [{"name": "a", "verdict": "passed"}]},
+    "a check with a number for a name": {"checks": [{"name": 5, "verdict": "passed", "detail": ""}]},
+    "fingerprints that are a list": {"fingerprints": []},
     "stops that are nothing": {"stops": None},
     "stops that are a text": {"stops": "end"},
     "a system message that is a list": {"system": [1]},

@@ -13,8 +13,10 @@ from pull_hub import REPO, SHARDS, TrickyHub, change, publishing
 from tiny import refused
 
 from localchat import library
-from localchat.convert.checkpoint import INDEX, SMALL_FILES, read_checkpoint
-from localchat.convert.write import layout, write
+from localchat.convert.checkpoint import read_checkpoint
+from localchat.convert.layout import layout
+from localchat.convert.small_files import NAMES, small_files
+from localchat.convert.write import write
 from localchat.gguf_file import read_header
 from localchat.library import Installed, find, installed
 from localchat.paths import downloads_folder, models_folder
@@ -61,7 +63,9 @@ def test_a_folder_becomes_a_model(chatml: Path, tmp_path: Path) -> None:
     assert isinstance(chosen, Chosen)
     assert (chosen.name, chosen.source, chosen.download_bytes) == ("chatml", str(chatml), 0)
     assert chosen.disk_bytes > 0
-    assert all(isinstance(event, Progress) and event.stage == "convert" for event in progress)
+    stages = [event.stage for event in progress if isinstance(event, Progress)]
+    assert len(stages) == len(progress)
+    assert stages == sorted(stages, key=["convert", "check"].index)
     assert isinstance(ready, Ready)
     by_hand = tmp_path / "by hand.gguf"
     for _ in write(layout(read_checkpoint(chatml, "chatml"), "Q4_K_M"), by_hand, threads=1):
@@ -71,10 +75,12 @@ def test_a_folder_becomes_a_model(chatml: Path, tmp_path: Path) -> None:
 
 
 def test_progress_goes_up_to_the_whole(chatml: Path) -> None:
-    progress = [event for event in events_of(chatml) if isinstance(event, Progress)]
-    done = [event.done_bytes for event in progress]
-    assert done == sorted(done)
-    assert progress[-1].done_bytes == progress[-1].total_bytes
+    events = [event for event in events_of(chatml) if isinstance(event, Progress)]
+    for stage in ("convert", "check"):
+        progress = [event for event in events if event.stage == stage]
+        done = [event.done_bytes for event in progress]
+        assert done == sorted(done)
+        assert progress[-1].done_bytes == progress[-1].total_bytes
 
 
 def test_the_receipt_says_what_was_read_and_what_was_made(chatml: Path) -> None:
@@ -90,7 +96,7 @@ def test_the_receipt_says_what_was_read_and_what_was_made(chatml: Path) -> None:
 
 def test_the_receipt_has_the_hash_of_every_input(chatml: Path) -> None:
     inputs = pulled(chatml).receipt.inputs
-    present = [name for name in (*SMALL_FILES, INDEX, *SHARDS) if (chatml / name).exists()]
+    present = [*small_files(chatml), *SHARDS]
     assert dict(inputs) == {name: sha256(chatml / name) for name in present}
 
 
@@ -113,7 +119,7 @@ def test_a_repository_becomes_a_model(hub: TrickyHub, chatml: Path) -> None:
     assert isinstance(chosen, Chosen)
     assert (chosen.name, chosen.source, chosen.download_bytes) == ("tiny", REPO, weights)
     stages = [event.stage for event in progress if isinstance(event, Progress)]
-    assert stages == sorted(stages, key=["download", "convert"].index)
+    assert stages == sorted(stages, key=["download", "convert", "check"].index)
     downloads = [event for event in progress if isinstance(event, Progress) and event.stage == "download"]
     assert downloads[-1].done_bytes == downloads[-1].total_bytes == weights
     assert isinstance(ready, Ready)
@@ -181,7 +187,7 @@ def test_names_with_tricks_are_left_out(hub: TrickyHub, tmp_path: Path) -> None:
     ]  # fmt: skip
     before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     assert read_repo(REPO, "main").files.keys() == {file.name for file in (tmp_path / "hub" / REPO).iterdir()}
-    assert pulled(REPO).receipt.inputs.keys() <= {*SMALL_FILES, *SHARDS, INDEX}
+    assert pulled(REPO).receipt.inputs.keys() <= {*NAMES, *SHARDS}
     made = [path for path in tmp_path.rglob("*") if path.is_file() and path not in before]
     assert {path.parent for path in made} == {models_folder() / "tiny"}
 
@@ -226,10 +232,17 @@ def test_a_model_file_that_lies_in_the_library_already_is_never_lost(chatml_file
     assert sha256(path) == sha256(chatml_file)
 
 
-def test_a_model_file_has_the_type_that_it_has(chatml_file: Path) -> None:
-    with refused("cannot be had as Q2_K"):
-        events_of(chatml_file, Wish(quant="Q2_K"))
+def test_a_model_file_of_few_bits_is_not_quantized_again(smollm2_file: Path) -> None:
+    with refused("quantized already"):
+        events_of(smollm2_file, Wish(quant="Q2_K"))
     assert list(models_folder().iterdir()) == []
+
+
+def test_a_precise_model_file_is_quantized_where_another_type_is_wanted(chatml_file: Path) -> None:
+    model = pulled(chatml_file, Wish(quant="Q4_0"))
+    assert read_header(model.path).quant == model.receipt.quant == "Q4_0"
+    assert not model.path.samefile(chatml_file)
+    assert model.receipt.inputs == {chatml_file.name: sha256(chatml_file)}
 
 
 # The catalog

@@ -38,10 +38,10 @@ def test_a_repository_is_converted_and_its_download_thrown_away(chatml: Path, tm
     assert list(downloads_folder().iterdir()) == []
 
 
-def test_what_cannot_be_converted_is_one_sentence(chatml: Path, chatml_file: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_converted_is_one_sentence(chatml: Path, smollm2_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     cases = [
-        (chatml_file, tmp_path / "out.gguf", "Q8_0", "is a model file already"),
+        (smollm2_file, tmp_path / "out.gguf", "Q8_0", "quantized already"),
         (chatml, tmp_path / "out.gguf", "Q99", "Q99"),
         (chatml, tmp_path / "missing" / "out.gguf", "Q8_0", "missing"),
         (chatml, tmp_path / "file" / "out.gguf", "Q8_0", "file"),

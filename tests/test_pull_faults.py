@@ -14,12 +14,13 @@ from pull_hub import REPO, SHARDS, TrickyHub, change, publishing, ranges
 from test_pull import Q4, events_of, pulled, sha256
 from tiny import refused
 
-from localchat.convert.write import Finished, Layout
+from localchat.convert.layout import Layout
+from localchat.convert.write import Finished
 from localchat.gguf_file import read_header
 from localchat.library import RECEIPT, installed
 from localchat.paths import downloads_folder, models_folder
 from localchat.plan.plan import Wish
-from localchat.pull import decide, fetch, install
+from localchat.pull import build, decide, fetch
 from localchat.pull.events import Chosen, Progress
 from localchat.pull.fetch import CHUNK_BYTES
 from localchat.pull.install import pull
@@ -192,7 +193,7 @@ def test_a_forbidden_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
         events_of(REPO)
 
 
-KINDS = [("pytorch_model.bin", ".bin"), ("consolidated.00.pth", ".pth"), ("tiny.Q4_K_M.gguf", "GGUF")]
+KINDS = [("tf_model.h5", "no weights"), ("tiny.Q4_K_M.gguf", "GGUF")]
 
 
 @pytest.mark.parametrize(("name", "words"), KINDS)
@@ -237,7 +238,7 @@ def test_a_file_that_did_not_come_out_as_planned_is_not_installed(
         path.write_bytes(chatml_file.read_bytes()[:cut])
         yield Finished("0" * 64, {})
 
-    monkeypatch.setattr(install, "write", write)
+    monkeypatch.setattr(build, "write", write)
     with refused("is not a sound GGUF file"):
         events_of(chatml)
     assert is_untouched()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from localchat.child import signal_name
 from localchat.engine.events import Done, Event, Loaded, Loading
 from localchat.engine.wire import FRAME_LIMIT_BYTES, LOG, frame_event, pack, unpack
 from localchat.errors import EngineDied, LocalchatError
@@ -187,15 +187,8 @@ def _cause(code: int, log: Path) -> str:
     if code == -9:  # SIGKILL
         return "the system killed it, most likely because memory ran out"
     if code < 0:
-        return f"llama.cpp crashed ({_signal_name(-code)})"
+        return f"llama.cpp crashed ({signal_name(-code)})"
     return "it was closed" if code == 0 else f"its process ended with code {code}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # real-time signals have no names
-        return f"signal {number}"
 
 
 def _tail(log: Path) -> str:

@@ -43,10 +43,15 @@ def start() -> None:
 class Model:
     """A model file in memory. Close it, or use it as a context manager."""
 
-    def __init__(self, path: Path, gpu_layers: int, progress: Callable[[float], None]) -> None:
-        """Load the model; `progress` is called with fractions. Raises LocalchatError where llama.cpp refuses."""
+    def __init__(
+        self, path: Path, gpu_layers: int, progress: Callable[[float], None], *, vocabulary_only: bool = False
+    ) -> None:
+        """Load the model; `progress` is called with fractions. Raises LocalchatError where llama.cpp refuses.
+
+        `vocabulary_only` leaves the weights alone: such a model can tokenize and nothing else.
+        """
         parameters = cpp.llama_model_default_params()
-        parameters.n_gpu_layers = gpu_layers
+        parameters.n_gpu_layers, parameters.vocab_only = gpu_layers, vocabulary_only
 
         def report(fraction: float, _data: object) -> bool:
             progress(fraction)
@@ -96,6 +101,13 @@ class Model:
             if cpp.llama_vocab_get_attr(self.vocab, token) & SPECIAL_ATTRIBUTES
         }
 
+    def user_defined(self) -> list[int]:
+        """Ids of the tokens that are found in plain text before all others."""
+        wanted = cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+        relevant = wanted | SPECIAL_ATTRIBUTES  # where llama.cpp finds it special as well, plain text does not have it
+        attributes = ((token, cpp.llama_vocab_get_attr(self.vocab, token)) for token in range(self.vocabulary))
+        return [token for token, attribute in attributes if attribute & relevant == wanted]
+
     def token_text(self, role: str) -> str:
         """The text of the `bos` or `eos` token; empty where the vocabulary has none."""
         token = getattr(cpp, f"llama_vocab_{role}")(self.vocab)
@@ -112,22 +124,22 @@ class Model:
         length = cpp.llama_model_meta_val_str(self.handle, key.encode(), buffer, VALUE_BYTES)
         return buffer.value.decode("utf-8", "replace") if length >= 0 else None
 
-    def tokenize(self, text: str) -> list[int]:
-        """Tokens of plain text. Text that looks like a special token stays plain text; nothing is added."""
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        """Tokens of a text, nothing added. Text that looks like a special token is one only where `special` is set."""
         data = text.encode("utf-8", "replace")
         room = len(data) + 2
         # A space can become three tokens where the vocabulary does not know it: then the answer is how many it takes.
         for _ in range(2):
             tokens = (cpp.llama_token * room)()
-            count = cpp.llama_tokenize(self.vocab, data, len(data), tokens, room, False, False)
+            count = cpp.llama_tokenize(self.vocab, data, len(data), tokens, room, False, special)
             if count >= 0:
                 return list(tokens[:count])
             room = -count
         raise LocalchatError("llama.cpp could not tokenize the text", "shorten it")
 
-    def piece(self, token: int, strip: int = 0) -> bytes:
-        """The bytes of a token, without up to `strip` leading spaces; nothing for a special token."""
-        count = cpp.llama_token_to_piece(self.vocab, token, self._piece, PIECE_BYTES, strip, False)
+    def piece(self, token: int, strip: int = 0, *, special: bool = False) -> bytes:
+        """The bytes of a token, without up to `strip` leading spaces; of a special one only where `special` is set."""
+        count = cpp.llama_token_to_piece(self.vocab, token, self._piece, PIECE_BYTES, strip, special)
         return self._piece.raw[: max(0, count)]
 
     def is_end(self, token: int) -> bool:

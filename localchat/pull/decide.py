@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from localchat.convert.config import Config
+from localchat.convert.layout import weights_bytes
 from localchat.convert.names import targets
-from localchat.convert.recipe import file_type, tensor_type
-from localchat.convert.write import weights_bytes
+from localchat.convert.recipe import facts_of, file_type, tensor_type
 from localchat.errors import LocalchatError
 from localchat.plan.hardware import Hardware
 from localchat.plan.plan import GOOD, LOW, Candidate, Plan, Shape, Wish, plan
@@ -21,9 +21,11 @@ SPARE_BYTES = 64 << 20  # receipts, history and everybody else on the same disk
 
 def candidates(config: Config, quants: Sequence[str]) -> list[Candidate]:
     """The types that a model of this shape could be given, with the bytes of its weights in each."""
-    wanted = targets(config)
+    wanted, facts = targets(config), facts_of(config)
     return [
-        Candidate(quant, weights_bytes(wanted, [tensor_type(quant, target, config) for target in wanted]))
+        Candidate(
+            quant, weights_bytes(wanted, [tensor_type(quant, target.name, target.shape, facts) for target in wanted])
+        )
         for quant in quants
     ]
 

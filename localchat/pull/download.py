@@ -24,6 +24,7 @@ def download_small(repo: Repo) -> Path:
         if other != folder:
             shutil.rmtree(other)
     for file in repo.small():
+        (folder / file.name).parent.mkdir(mode=0o700, exist_ok=True)
         for _ in fetch(repo, file, folder):
             pass
     return folder
@@ -31,13 +32,13 @@ def download_small(repo: Repo) -> Path:
 
 def missing_bytes(repo: Repo, folder: Path) -> int:
     """Bytes of weights that are not in the folder yet."""
-    here = [folder / (file.name + ending) for file in repo.weights() for ending in ("", PARTIAL)]
-    return sum(file.bytes for file in repo.weights()) - sum(path.stat().st_size for path in here if path.exists())
+    here = [folder / (file.name + ending) for file in repo.weights(folder) for ending in ("", PARTIAL)]
+    return sum(file.bytes for file in repo.weights(folder)) - sum(path.stat().st_size for path in here if path.exists())
 
 
 def download_weights(repo: Repo, folder: Path) -> Iterator[Progress]:
     """Fetch the weights, one file after the other; what is there already counts as done."""
-    files = repo.weights()
+    files = repo.weights(folder)
     total, before = sum(file.bytes for file in files), 0
     for file in files:
         for done in fetch(repo, file, folder):

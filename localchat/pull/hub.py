@@ -6,10 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 
-from localchat.convert.checkpoint import INDEX, SMALL_FILES, shard_names
+from localchat.convert.adapter import adapter_file, is_adapter
+from localchat.convert.small_files import describes
+from localchat.convert.weight_set import choose
 from localchat.errors import LocalchatError
 from localchat.paths import is_safe_name
 from localchat.pull.source import endpoint
@@ -39,13 +42,22 @@ class Repo:
     files: dict[str, RemoteFile]
 
     def small(self) -> list[RemoteFile]:
-        """What describes the model: config, tokenizer and the index of the weights."""
-        return [self.files[name] for name in (*SMALL_FILES, INDEX) if name in self.files]
+        """What describes the model: config, tokenizer, templates and the indexes of the weights."""
+        return [file for name, file in self.files.items() if describes(name)]
 
-    def weights(self) -> list[RemoteFile]:
-        """The weights in safetensors. Raises LocalchatError where the repository has none."""
+    @property
+    def is_adapter(self) -> bool:
+        """Does it hold an adapter instead of a model?"""
+        return is_adapter(self.files)
+
+    def weights(self, folder: Path | None = None) -> list[RemoteFile]:
+        """One set of weights; `folder` has the indexes once they are downloaded.
+
+        Raises LocalchatError where the repository has no weights that can be used.
+        """
         try:
-            return [self.files[name] for name in shard_names(self.files, None)]
+            names = [adapter_file(self.files)] if self.is_adapter else choose(self.files, folder).files
+            return [self.files[name] for name in names]
         except LocalchatError as error:
             raise _without_weights(self) or error from error
 
@@ -61,7 +73,7 @@ def read_repo(repo: str, revision: str) -> Repo:
     files = {
         file.rfilename: RemoteFile(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else None, file.blob_id)
         for file in info.siblings or []
-        if is_safe_name(file.rfilename)
+        if is_safe_name(file.rfilename) or describes(file.rfilename)
     }
     if not info.sha:
         raise LocalchatError(f"the Hub does not say which commit {repo} is at", "try again later")
@@ -127,10 +139,9 @@ def offline_error(error: Exception) -> LocalchatError:
 
 def _without_weights(repo: Repo) -> LocalchatError | None:
     """A better sentence for repositories that have weights in another format."""
-    for suffix, kind in ((".gguf", "GGUF files"), (".bin", "PyTorch's .bin files"), (".pth", "PyTorch's .pth files")):
-        if any(name.endswith(suffix) for name in repo.files):
-            return LocalchatError(
-                f"{repo.id} has its weights only in {kind}, which cannot be pulled yet",
-                "look for a repository of the same model with safetensors",
-            )
+    if any(name.endswith(".gguf") for name in repo.files):
+        return LocalchatError(
+            f"{repo.id} has its weights only in GGUF files, which cannot be pulled from the Hub yet",
+            "look for the repository that they were made from, or download the file and pull that",
+        )
     return None

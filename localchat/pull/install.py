@@ -5,34 +5,32 @@ Whoever stops reading, stops the pull; a dry run is a reader that stops after `C
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 from localchat import __version__, library
-from localchat.convert.checkpoint import INDEX, SMALL_FILES, read_checkpoint
-from localchat.convert.config import read_config
+from localchat.convert.model_source import requantized
+from localchat.convert.proof.prove import Proof
 from localchat.convert.recipe import file_type
-from localchat.convert.write import Finished, Layout, Written, layout, write
-from localchat.errors import BadFile, LocalchatError
-from localchat.files import writing
-from localchat.gguf_file import read_header
-from localchat.library import Installed, Receipt
+from localchat.errors import LocalchatError
+from localchat.gguf_file import ModelFile, read_header
+from localchat.library import Check, Installed, Receipt
 from localchat.paths import models_folder
 from localchat.plan.facts import candidate_of, shape_of
 from localchat.plan.hardware import Hardware, detect
-from localchat.plan.plan import Plan, Wish, plan
+from localchat.plan.plan import Candidate, Plan, Wish, plan
+from localchat.pull.build import Built, build, rebuild
+from localchat.pull.checking import hashing
 from localchat.pull.decide import check_disk, plan_for
-from localchat.pull.download import download_small, download_weights, missing_bytes
 from localchat.pull.events import Chosen, Progress, Pull, Ready
 from localchat.pull.hub import Repo, read_repo
+from localchat.pull.parts import Parts, parts_of_folder, parts_of_repo
 from localchat.pull.source import Folder, HubRepo, ModelFilePath, Source
 
-HASH_CHUNK_BYTES = 16 << 20
+FOREIGN = Check("header", "passed", "the file was not made here; its header is sound")
 
 
 def pull(source: Source, wish: Wish) -> Pull:
@@ -49,104 +47,89 @@ def pull(source: Source, wish: Wish) -> Pull:
 
 def convert(source: Source, out: Path, quant: str, threads: int) -> Generator[Progress]:
     """Write the checkpoint of a source as a model file of this type, without installing it. Raises LocalchatError."""
-    quant = file_type(quant)
+    quant, making = file_type(quant), source.making
+    template = source.entry.template if source.entry else ""
     match source.place:
         case Folder(path):
-            yield from _written(path, out, quant, threads)
-        case HubRepo(repo_id, revision):
-            repo = read_repo(repo_id, revision)
-            folder = download_small(repo)
-            yield from download_weights(repo, folder)
-            yield from _written(folder, out, quant, threads)
-            shutil.rmtree(folder)
+            yield from build(parts_of_folder(path, making.base), source.name, quant, out, threads, making, template)
+        case HubRepo(repo, revision):
+            parts = parts_of_repo(read_repo(repo, revision), making.base)
+            yield from parts.download()
+            yield from build(parts, source.name, quant, out, threads, making, template)
+            parts.discard()
         case ModelFilePath(path):
-            raise LocalchatError(f"{path.name} is a model file already", "convert the checkpoint it was made from")
+            yield from rebuild(path, quant, out, threads, making)
 
 
 def _from_folder(source: Source, folder: Path, wish: Wish, hardware: Hardware) -> Pull:
-    chosen = plan_for(read_config(folder), hardware, wish)
-    _check_name(source.name, str(folder))
-    yield Chosen(source.name, str(folder), chosen, 0, chosen.weights_bytes)
-    yield Ready((yield from _installed(source, folder, chosen, str(folder), None)))
+    parts = parts_of_folder(folder, source.making.base)
+    yield from _from_parts(source, parts, str(folder), None, plan_for(parts.config(), hardware, wish))
 
 
 def _from_hub(source: Source, repo: Repo, wish: Wish, hardware: Hardware) -> Pull:
-    _check_name(source.name, repo.id)
     if (present := _present(source.name, repo, wish)) is not None:
         file = read_header(present.path)
         yield Chosen(source.name, repo.id, plan(shape_of(file), [candidate_of(file)], hardware, wish), 0, 0)
         yield Ready(present)
         return
-    repo.weights()  # a repository without any says so before anything is fetched
-    folder = download_small(repo)
-    chosen = plan_for(read_config(folder), hardware, wish)
-    download = missing_bytes(repo, folder)
+    _check_name(source.name, repo.id)
+    parts = parts_of_repo(repo, source.making.base)
+    yield from _from_parts(source, parts, repo.id, repo.commit, plan_for(parts.config(), hardware, wish))
+
+
+def _from_parts(source: Source, parts: Parts, origin: str, commit: str | None, chosen: Plan) -> Pull:
+    """Download what is missing, convert, install; what was downloaded goes when it is not needed any more."""
+    _check_name(source.name, origin)
+    is_untouched, missing = parts.is_untouched, parts.missing_bytes
     try:
-        yield Chosen(source.name, repo.id, chosen, download, chosen.weights_bytes)
+        yield Chosen(source.name, origin, chosen, missing, chosen.weights_bytes)
     except GeneratorExit:  # a dry run leaves nothing behind, unless weights were there before
-        if download == sum(file.bytes for file in repo.weights()):
-            shutil.rmtree(folder)
+        if is_untouched:
+            parts.discard()
         raise
-    check_disk(models_folder(), download + chosen.weights_bytes)
-    yield from download_weights(repo, folder)
-    model = yield from _installed(source, folder, chosen, repo.id, repo.commit)
-    shutil.rmtree(folder)  # before the last event: its reader may not come back
+    check_disk(models_folder(), missing + chosen.weights_bytes)
+    yield from parts.download()
+    template = source.entry.template if source.entry else ""
+    with _unfinished_discarded(source.name):
+        out = _path(source, chosen.quant)
+        built = yield from build(parts, source.name, chosen.quant, out, chosen.threads, source.making, template)
+        model = _recorded(source, out, chosen.quant, origin, commit, built)
+    parts.discard()  # before the last event: its reader may not come back
     yield Ready(model)
 
 
 def _from_model_file(source: Source, path: Path, wish: Wish, hardware: Hardware) -> Pull:
     model = read_header(path)
-    chosen = plan(shape_of(model), [candidate_of(model)], hardware, wish)
     origin = source.entry.package if source.entry else str(path)
     _check_name(source.name, origin)
+    if wish.quant and file_type(wish.quant) != model.quant:
+        yield from _requantized(source, model, origin, wish, hardware)
+        return
+    chosen = plan(shape_of(model), [candidate_of(model)], hardware, wish)
     yield Chosen(source.name, origin, chosen, 0, 0)
-    sha256 = hashlib.sha256()
-    yield from _hashing(path, sha256)
-    finished = Finished(sha256.hexdigest(), {path.name: sha256.hexdigest()})
+    sha256 = yield from hashing(path)
+    built = Built(sha256, {path.name: sha256}, {}, (), Proof((FOREIGN,)))
     if path.parent == library.folder_for(source.name).resolve():  # it lost its receipt: nothing to link or discard
-        yield Ready(library.record(_receipt(source, path, model.quant, origin, None, finished, {})))
+        yield Ready(_recorded(source, path, model.quant, origin, None, built))
         return
     with _unfinished_discarded(source.name):
         linked = _path(source, model.quant)
         _link(path, linked)
-        installed = library.record(_receipt(source, linked, model.quant, origin, None, finished, {}))
+        installed = _recorded(source, linked, model.quant, origin, None, built)
     yield Ready(installed)
 
 
-def _installed(
-    source: Source, folder: Path, chosen: Plan, origin: str, commit: str | None
-) -> Generator[Progress, None, Installed]:
-    """Convert a checkpoint into the library; the receipt comes last. Returns the model."""
+def _requantized(source: Source, model: ModelFile, origin: str, wish: Wish, hardware: Hardware) -> Pull:
+    """Another type is wanted than the file has: it is quantized anew."""
+    quant = file_type(wish.quant or model.quant)
+    result = requantized(model.path, quant, None, allow_low_bits=source.making.allow_requantize)
+    chosen = plan(shape_of(model), [Candidate(quant, result.file_bytes - len(result.header))], hardware, wish)
+    yield Chosen(source.name, origin, chosen, 0, chosen.weights_bytes)
     with _unfinished_discarded(source.name):
-        path = _path(source, chosen.quant)
-        finished, recipe = yield from _written(folder, path, chosen.quant, chosen.threads)
-        path.chmod(0o600)
-        small = {name: _sha256(folder / name) for name in (*SMALL_FILES, INDEX) if (folder / name).is_file()}
-        finished = Finished(finished.sha256, {**small, **finished.inputs})
-        return library.record(_receipt(source, path, chosen.quant, origin, commit, finished, recipe))
-
-
-def _written(
-    folder: Path, out: Path, quant: str, threads: int
-) -> Generator[Progress, None, tuple[Finished, dict[str, str]]]:
-    """Convert a checkpoint folder to a file; returns its hashes and the type of each tensor."""
-    result = layout(read_checkpoint(folder, folder.name), quant)
-    check_disk(out.parent, result.file_bytes)
-    with writing(out) as partial, closing(write(result, partial, threads)) as events:
-        for event in events:
-            match event:
-                case Written(tensor, done_bytes, total_bytes):
-                    yield Progress("convert", tensor, done_bytes, total_bytes)
-                case Finished() as finished:
-                    _check_result(partial, result)
-    return finished, {tensor.target.name: tensor.type.name for tensor in result.tensors}
-
-
-def _check_result(path: Path, result: Layout) -> None:
-    """Read the file's header back with our strict reader: it must be what was meant."""
-    model = read_header(path)
-    if [tensor.name for tensor in model.tensors] != [tensor.target.name for tensor in result.tensors]:
-        raise BadFile(f"{path.name} did not come out as it was planned", "please report this")
+        out = _path(source, quant)
+        built = yield from rebuild(model.path, quant, out, chosen.threads, source.making)
+        installed = _recorded(source, out, quant, origin, None, built)
+    yield Ready(installed)
 
 
 def _check_name(name: str, origin: str) -> None:
@@ -184,25 +167,29 @@ def _unfinished_discarded(name: str) -> Iterator[None]:
         library.discard_unfinished(name)
 
 
-def _receipt(
-    source: Source, path: Path, quant: str, origin: str, commit: str | None, finished: Finished, recipe: dict[str, str]
-) -> Receipt:
-    return Receipt(
+def _recorded(source: Source, path: Path, quant: str, origin: str, commit: str | None, built: Built) -> Installed:
+    """Write the receipt, the last step of an installation."""
+    if not path.is_symlink() and path.stat().st_nlink == 1:
+        path.chmod(0o600)
+    receipt = Receipt(
         name=source.name,
         file=path.name,
         file_bytes=path.stat().st_size,
-        file_sha256=finished.sha256,
+        file_sha256=built.sha256,
         quant=quant,
         source=origin,
         commit=commit,
-        inputs=finished.inputs,
-        recipe=recipe,
+        inputs=built.inputs,
+        recipe=built.types,
         versions={"localchat": __version__, "llama-cpp-python": version("llama-cpp-python")},
-        checks=("header", "layout"),
-        stops=source.entry.stops if source.entry else (),
+        checks=built.proof.checks,
+        fingerprints=built.proof.fingerprints,
+        notes=(*built.notes, *built.proof.notes),
+        stops=tuple(dict.fromkeys([*(source.entry.stops if source.entry else ()), *built.proof.stops])),
         system=source.entry.system if source.entry else "",
         sampling=source.entry.sampling if source.entry else {},
     )
+    return library.record(receipt)
 
 
 def _link(path: Path, linked: Path) -> None:
@@ -212,16 +199,3 @@ def _link(path: Path, linked: Path) -> None:
         os.link(path, linked)
     except OSError:
         linked.symlink_to(path)
-
-
-def _hashing(path: Path, sha256: hashlib._Hash) -> Iterator[Progress]:
-    total = path.stat().st_size
-    with path.open("rb") as file:
-        while chunk := file.read(HASH_CHUNK_BYTES):
-            sha256.update(chunk)
-            yield Progress("check", path.name, file.tell(), total)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

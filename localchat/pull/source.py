@@ -42,12 +42,25 @@ class HubRepo:
 
 
 @dataclass(frozen=True, slots=True)
+class Making:
+    """What a user says of how the model file is to be made."""
+
+    base: str | None = None
+    """Folder or repository of the model that an adapter belongs to; None takes what the adapter says."""
+    imatrix: Path | None = None
+    """llama.cpp's importance matrix."""
+    allow_requantize: bool = False
+    """May a model file of few bits be quantized again?"""
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where a model comes from, the name it gets unless the user says another, and what the catalog knows."""
 
     place: Folder | ModelFilePath | HubRepo
     name: str
     entry: Entry | None = None
+    making: Making = Making()
 
 
 def endpoint() -> str:

@@ -1,0 +1,85 @@
+"""The folders that a model is made from: its checkpoint, and the base that an adapter is merged into."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from localchat.convert.adapter import read_adapter
+from localchat.convert.checkpoint import config_of
+from localchat.convert.config import Config
+from localchat.errors import LocalchatError
+from localchat.pull.download import download_small, download_weights, missing_bytes
+from localchat.pull.events import Progress
+from localchat.pull.hub import Repo, read_repo
+from localchat.pull.source import REPO, existing_path
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Folders on this disk, and which repositories still have to fill them with weights."""
+
+    folder: Path
+    base: Path | None = None
+    repos: tuple[tuple[Repo, Path], ...] = ()
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes of weights that must be downloaded."""
+        return sum(missing_bytes(repo, folder) for repo, folder in self.repos)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Is none of the weights downloaded yet?"""
+        wanted = sum(file.bytes for repo, folder in self.repos for file in repo.weights(folder))
+        return self.missing_bytes == wanted
+
+    def config(self) -> Config:
+        """The shape of the model. Raises LocalchatError where it is missing or not supported."""
+        return config_of(self.base or self.folder)
+
+    def download(self) -> Iterator[Progress]:
+        """Fetch the weights of every repository."""
+        for repo, folder in self.repos:
+            yield from download_weights(repo, folder)
+
+    def discard(self) -> None:
+        """Throw away what was downloaded."""
+        for _, folder in self.repos:
+            shutil.rmtree(folder)
+
+
+def parts_of_folder(folder: Path, base: str | None) -> Parts:
+    """The parts of a checkpoint folder. Raises LocalchatError where an adapter's base cannot be found."""
+    adapter = read_adapter(folder)
+    if adapter is None:
+        return Parts(folder)
+    if base is None and (beside := existing_path(str(folder / adapter.base))) is not None:
+        return Parts(folder, beside)
+    return _with_base(Parts(folder), base or adapter.base, may_be_folder=True)
+
+
+def parts_of_repo(repo: Repo, base: str | None) -> Parts:
+    """The parts of a repository, with everything downloaded but the weights. Raises LocalchatError."""
+    repo.weights()  # a repository without any says so before anything is fetched
+    folder = download_small(repo)
+    parts = Parts(folder, repos=((repo, folder),))
+    adapter = read_adapter(folder) if repo.is_adapter else None
+    if adapter is None:
+        return parts
+    # What somebody on the Hub wrote does not get to choose among the folders of this disk.
+    return _with_base(parts, base or adapter.base, may_be_folder=base is not None)
+
+
+def _with_base(parts: Parts, base: str, may_be_folder: bool) -> Parts:
+    path = existing_path(base) if may_be_folder else None
+    if path is not None and path.is_dir():
+        return Parts(parts.folder, path, parts.repos)
+    if not REPO.fullmatch(base):
+        raise LocalchatError(f"the adapter's base {base[:80]} is not here", "give its folder or repository with --base")
+    repo = read_repo(base, "main")
+    repo.weights()
+    folder = download_small(repo)
+    return Parts(parts.folder, folder, (*parts.repos, (repo, folder)))
