@@ -109,7 +109,7 @@ def pull(
 
     from localchat.paths import model_name
     from localchat.plan.plan import Wish
-    from localchat.printing import follow_pull, model_facts, plan_facts, print_json, say
+    from localchat.printing import follow_pull, model_facts, plan_facts, print_json, say, say_notes
     from localchat.pull.install import pull as pulled
     from localchat.pull.source import Making, parse
     from localchat.text import size
@@ -128,6 +128,7 @@ def pull(
         print_json(model_facts(model))
     elif model:
         receipt = model.receipt
+        say_notes(receipt.notes)
         say(f"{model.name} is ready: {receipt.quant}, {size(receipt.file_bytes)}. Chat: localchat {model.name}")
 
 
@@ -144,16 +145,14 @@ def convert(source: str, out: Path, quant: str, revision: str | None, **making: 
     from dataclasses import replace
 
     from localchat.plan.hardware import usable_cores
-    from localchat.printing import meter, say
+    from localchat.printing import say, say_notes, watched
     from localchat.pull.install import convert as converted
     from localchat.pull.source import Making, parse
     from localchat.text import size
 
     origin = replace(parse(source, revision), making=Making(**making))
-    threads = settings().threads or usable_cores()
-    with closing(converted(origin, out, quant, threads)) as events, meter() as show:
-        for progress in events:
-            show(progress)
+    built = watched(converted(origin, out, quant, settings().threads or usable_cores()))
+    say_notes((*built.notes, *built.proof.notes))
     say(f"{out} is written: {size(out.stat().st_size)}.")
 
 
@@ -207,7 +206,7 @@ def show(model: str, as_json: bool) -> None:
 def verify(model: str, as_json: bool) -> None:
     """Check an installed model once more: its file, its tokens, its template, its weights."""
     from localchat.library import find
-    from localchat.printing import print_checks, print_json, watched
+    from localchat.printing import print_checks, print_json, say, watched
     from localchat.pull.verify import verify as verified
 
     checks = watched(verified(find(model)))
@@ -217,6 +216,7 @@ def verify(model: str, as_json: bool) -> None:
         print_checks(checks)
     if failed := [check for check in checks if check.is_failed]:
         raise LocalchatError(f"{model} is not sound: {failed[0].detail}", "remove it and pull it again")
+    say(f"{model} is sound: {len(checks)} checks, none failed.")
 
 
 @localchat.command()

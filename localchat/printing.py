@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 Found = TypeVar("Found")
+MARKS = {"passed": "✓", "noted": "·", "repaired": "~", "failed": "✗"}
 COLUMN_CELLS = 32  # a longer name is cut in a table
 LINE_SECONDS = 5.0  # between lines of progress where nobody watches a bar
 
@@ -30,6 +31,12 @@ LINE_SECONDS = 5.0  # between lines of progress where nobody watches a bar
 def say(text: str) -> None:
     """Words for a person, on standard error."""
     print(clean(text), file=sys.stderr, flush=True)
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """What was repaired or left out on the way, a line each."""
+    for note in notes:
+        say(f"note: {one_line(note, 500)}")
 
 
 def print_json(value: Any) -> None:
@@ -226,15 +233,19 @@ def print_facts(facts: dict[str, Any]) -> None:
         if value:
             print(f"{name:14} {one_line(str(value))}")
     if checks := receipt.get("checks"):
-        print()
+        print("\nProved when it was installed")
         print_checks([Check(**check) for check in checks])
+    if notes := receipt.get("notes"):
+        print("\nOn its checkpoint")
+        for note in notes:
+            print(f"  {one_line(note, 500)}")
 
 
 def print_checks(checks: Sequence[Check]) -> None:
-    """What was checked, a line each: `tokens: 109 strings give the same ids as tokenizer.model`."""
+    """What was checked, a line each; what did not simply pass says so in a word."""
     for check in checks:
-        mark = "" if check.verdict == "passed" else f" ({check.verdict})"
-        print(one_line(f"{check.name}{mark}: {check.detail or 'checked'}", 500))
+        word = "" if check.verdict == "passed" else f"{check.verdict}: "
+        print(f"  {MARKS[check.verdict]} {check.name:14}{one_line(word + (check.detail or 'checked'), 500)}")
 
 
 def offer_facts(offer: Offer) -> dict[str, Any]:

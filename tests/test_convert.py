@@ -12,6 +12,7 @@ import gguf
 import numpy as np
 import pytest
 from gguf.constants import GGMLQuantizationType as Type
+from golden import convert, golden, metadata, tensors
 from numpy.typing import NDArray
 from tiny import CONFIG, Weights, checkpoint, copied, shard, stored, weights, with_json
 
@@ -20,88 +21,6 @@ from localchat.convert.checkpoint import read_checkpoint
 from localchat.convert.layout import layout
 from localchat.convert.weights import rotary_order
 from localchat.convert.write import Finished, Written, write
-from localchat.gguf_file import read_header
-
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "chatml.golden.json").read_text())
-# What llama.cpp does not need or works out for itself; these keys need not agree.
-ORIGIN = ("general.name", "general.version", "general.organization", "general.finetune", "general.basename",
-          "general.size_label")  # fmt: skip
-OPTIONAL = {f"tokenizer.ggml.{role}_token_id" for role in ("padding", "unknown", "eot")}
-ARRAY_LIMIT = 64  # a longer array is in the golden as a hash
-
-Tensors = dict[str, tuple[str, list[int], str]]
-
-
-def convert(folder: Path, file: str, out: Path, threads: int = 2) -> Finished:
-    """Write the model file; the last event."""
-    *_, last = write(layout(read_checkpoint(folder, "a name"), file), out, threads)
-    assert isinstance(last, Finished)
-    return last
-
-
-def tensors(path: Path) -> Tensors:
-    """Type, dimensions and hash of each tensor, as the gguf package reads them."""
-    return {
-        t.name: (t.tensor_type.name, t.shape.tolist(), hashlib.sha256(t.data.tobytes()).hexdigest())
-        for t in gguf.GGUFReader(path).tensors
-    }
-
-
-def metadata(path: Path) -> dict[str, list[Any]]:
-    """Kind and value of each key, as the golden writes them."""
-    found: dict[str, list[Any]] = {}
-    for key, field in gguf.GGUFReader(path).fields.items():
-        if not key.startswith("GGUF."):
-            kinds = [kind.name.lower() for kind in field.types]
-            found[key] = [f"arr[{kinds[1]}]" if kinds[0] == "array" else kinds[0], field.contents()]
-    return found
-
-
-def hashed(value: Any) -> Any:
-    """A long array as the golden has it."""
-    if not isinstance(value, list) or len(value) <= ARRAY_LIMIT:
-        return value
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return {"len": len(value), "sha256": digest, "head": value[:4], "tail": value[-4:]}
-
-
-def settled(key: str, value: Any) -> Any:
-    """The value with the golden's own choice wherever others are as good, and without minus zeros."""
-    if isinstance(value, list):
-        value = [number + 0.0 if isinstance(number, float) else number for number in value]
-        for place, allowed in GOLDEN["free"].get(key, {}).items():
-            value[int(place)] = allowed[0] if value[int(place)] in allowed else value[int(place)]
-    return hashed(value)
-
-
-@pytest.fixture(params=list(GOLDEN["types"]))
-def golden_file(request: pytest.FixtureRequest, chatml: Path, tmp_path: Path) -> tuple[str, Path]:
-    """The small published checkpoint as every type of the golden."""
-    out = tmp_path / "model.gguf"
-    convert(chatml, request.param, out)
-    return request.param, out
-
-
-def test_a_file_is_what_llama_cpp_makes_of_the_same_checkpoint(golden_file: tuple[str, Path]) -> None:
-    file, path = golden_file
-    wanted = {name: (kind, GOLDEN["dims"][name], digest) for name, (kind, digest) in GOLDEN["types"][file].items()}
-    assert tensors(path) == wanted
-    found = {key: [kind, settled(key, value)] for key, (kind, value) in metadata(path).items()}
-    wanted_values = {key: value for key, value in GOLDEN["metadata"].items() if key not in ORIGIN}
-    wanted_values["general.file_type"] = ["uint32", GOLDEN["file_type"][file]]
-    if file in ("F32", "F16", "BF16"):
-        del wanted_values["general.quantization_version"]
-    assert {key: value for key, value in found.items() if key not in OPTIONAL | set(ORIGIN)} == wanted_values
-    assert {key: found[key][1] for key in OPTIONAL} == {
-        "tokenizer.ggml.padding_token_id": 2, "tokenizer.ggml.unknown_token_id": 0, "tokenizer.ggml.eot_token_id": 2,
-    }  # fmt: skip
-    assert read_header(path).quant == file
-
-
-def test_the_golden_is_of_the_checkpoint_that_is_here(chatml: Path) -> None:
-    for name, digest in GOLDEN["inputs"].items():
-        assert hashlib.sha256((chatml / name).read_bytes()).hexdigest() == digest
 
 
 def arrays(path: Path) -> dict[str, NDArray[np.uint16]]:
@@ -143,7 +62,7 @@ def test_shards_without_an_index_are_found(chatml: Path, tmp_path: Path) -> None
     (folder / "model.safetensors.index.json").unlink()
     convert(folder, "Q8_0", tmp_path / "model.gguf")
     assert {name: entry[2] for name, entry in tensors(tmp_path / "model.gguf").items()} == {
-        name: digest for name, (_, digest) in GOLDEN["types"]["Q8_0"].items()
+        name: digest for name, (_, digest) in golden("chatml")["types"]["Q8_0"].items()
     }
 
 

@@ -44,7 +44,7 @@ Building = Generator[Progress, None, Built]
 def build(parts: Parts, name: str, quant: str, out: Path, threads: int, making: Making, template: str = "") -> Building:
     """Convert a checkpoint to the file `out`. Raises LocalchatError and then leaves nothing behind."""
     checkpoint = read_checkpoint(parts.folder, name, parts.base, template or None)
-    result = layout(checkpoint, quant, _imatrix(making))
+    result = layout(checkpoint, quant, imatrix_of(making))
     finished, proof = yield from _written(checkpoint, result, out, threads)
     small = {file: _sha256(path) for file, path in small_files(parts.folder).items()}
     if parts.base is not None:
@@ -54,12 +54,13 @@ def build(parts: Parts, name: str, quant: str, out: Path, threads: int, making: 
 
 def rebuild(path: Path, quant: str, out: Path, threads: int, making: Making) -> Building:
     """Quantize the model file at `path` anew. Raises LocalchatError and then leaves nothing behind."""
-    result = requantized(path, quant, _imatrix(making), allow_low_bits=making.allow_requantize)
+    result = requantized(path, quant, imatrix_of(making), allow_low_bits=making.allow_requantize)
     finished, proof = yield from _written(None, result, out, threads)
     return Built(finished.sha256, finished.inputs, result.types, (), proof)
 
 
-def _imatrix(making: Making) -> Imatrix | None:
+def imatrix_of(making: Making) -> Imatrix | None:
+    """The importance matrix that the user named, if any. Raises BadFile where the file is none."""
     return read_imatrix(making.imatrix) if making.imatrix else None
 
 

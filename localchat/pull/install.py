@@ -6,7 +6,7 @@ Whoever stops reading, stops the pull; a dry run is a reader that stops after `C
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -22,10 +22,10 @@ from localchat.paths import models_folder
 from localchat.plan.facts import candidate_of, shape_of
 from localchat.plan.hardware import Hardware, detect
 from localchat.plan.plan import Candidate, Plan, Wish, plan
-from localchat.pull.build import Built, build, rebuild
+from localchat.pull.build import Building, Built, build, imatrix_of, rebuild
 from localchat.pull.checking import hashing
 from localchat.pull.decide import check_disk, plan_for
-from localchat.pull.events import Chosen, Progress, Pull, Ready
+from localchat.pull.events import Chosen, Pull, Ready
 from localchat.pull.hub import Repo, read_repo
 from localchat.pull.parts import Parts, parts_of_folder, parts_of_repo
 from localchat.pull.source import Folder, HubRepo, ModelFilePath, Source
@@ -45,20 +45,20 @@ def pull(source: Source, wish: Wish) -> Pull:
             yield from _from_hub(source, read_repo(repo, revision), wish, hardware)
 
 
-def convert(source: Source, out: Path, quant: str, threads: int) -> Generator[Progress]:
+def convert(source: Source, out: Path, quant: str, threads: int) -> Building:
     """Write the checkpoint of a source as a model file of this type, without installing it. Raises LocalchatError."""
     quant, making = file_type(quant), source.making
+    if isinstance(source.place, ModelFilePath):
+        return (yield from rebuild(source.place.path, quant, out, threads, making))
+    if isinstance(source.place, Folder):
+        parts = parts_of_folder(source.place.path, making.base)
+    else:
+        parts = parts_of_repo(read_repo(source.place.repo, source.place.revision), making.base)
+    yield from parts.download()
     template = source.entry.template if source.entry else ""
-    match source.place:
-        case Folder(path):
-            yield from build(parts_of_folder(path, making.base), source.name, quant, out, threads, making, template)
-        case HubRepo(repo, revision):
-            parts = parts_of_repo(read_repo(repo, revision), making.base)
-            yield from parts.download()
-            yield from build(parts, source.name, quant, out, threads, making, template)
-            parts.discard()
-        case ModelFilePath(path):
-            yield from rebuild(path, quant, out, threads, making)
+    built = yield from build(parts, source.name, quant, out, threads, making, template)
+    parts.discard()
+    return built
 
 
 def _from_folder(source: Source, folder: Path, wish: Wish, hardware: Hardware) -> Pull:
@@ -122,12 +122,13 @@ def _from_model_file(source: Source, path: Path, wish: Wish, hardware: Hardware)
 def _requantized(source: Source, model: ModelFile, origin: str, wish: Wish, hardware: Hardware) -> Pull:
     """Another type is wanted than the file has: it is quantized anew."""
     quant = file_type(wish.quant or model.quant)
-    result = requantized(model.path, quant, None, allow_low_bits=source.making.allow_requantize)
+    making = source.making
+    result = requantized(model.path, quant, imatrix_of(making), allow_low_bits=making.allow_requantize)
     chosen = plan(shape_of(model), [Candidate(quant, result.file_bytes - len(result.header))], hardware, wish)
     yield Chosen(source.name, origin, chosen, 0, chosen.weights_bytes)
     with _unfinished_discarded(source.name):
         out = _path(source, quant)
-        built = yield from rebuild(model.path, quant, out, chosen.threads, source.making)
+        built = yield from rebuild(model.path, quant, out, chosen.threads, making)
         installed = _recorded(source, out, quant, origin, None, built)
     yield Ready(installed)
 
