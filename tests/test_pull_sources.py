@@ -26,8 +26,9 @@ ADAPTER = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none"}
 Publish = Callable[[str, Path], Path]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrickyHub]:
+    """A Hub without any repository yet."""
     (tmp_path / "hub").mkdir()
     with TrickyHub(tmp_path / "hub") as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
@@ -35,7 +36,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrickyHub]:
 
 
 @pytest.fixture
-def publish(hub: TrickyHub, tmp_path: Path) -> Publish:
+def publish(tmp_path: Path) -> Publish:
     """Puts a copy of a folder on the Hub, under this name; what comes back may be changed."""
     return lambda name, folder: Path(copytree(folder, tmp_path / "hub" / name))
 
