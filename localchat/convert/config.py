@@ -34,6 +34,7 @@ class _Class:
 CLASSES = {
     "MistralForCausalLM": _Class(),
     "LlamaForCausalLM": _Class(kv_heads=None, context=2048),
+    "LLaMAForCausalLM": _Class(kv_heads=None, context=2048),  # as the first conversions of Llama spelled it
     "MixtralForCausalLM": _Class(norm_epsilon=1e-5, rope_base=1_000_000.0, experts=(8, 2)),
     "Ministral3ForCausalLM": _Class("mistral3", context=262_144, norm_epsilon=1e-5, head_dim=128),
     "Mistral3ForConditionalGeneration": _Class("mistral3"),
