@@ -25,7 +25,7 @@ chat: $(VENV)/.installed
 	$(VENV)/bin/localchat
 
 test: check
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(CORES) --dist loadfile
 
 check: $(VENV)/.developer
 	$(VENV)/bin/ruff format --check --quiet .

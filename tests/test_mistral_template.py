@@ -6,7 +6,7 @@ import pytest
 
 from localchat.conversation import Message
 from localchat.convert.mistral_template import mistral_template
-from localchat.convert.vocab import Vocab
+from localchat.convert.tokenizer.vocab import Vocab
 from localchat.prompt.template import render
 
 ASKED = [Message("system", "Be kind."), Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "Bye")]

@@ -13,8 +13,8 @@ from localchat.convert.checkpoint import Checkpoint
 from localchat.convert.proof.strings import STRINGS
 from localchat.convert.proof.tokens import ask_about, check_tokens, words_of
 from localchat.convert.proof.turns import check_stop, check_template
-from localchat.convert.rows import CONTROL, NORMAL, UNUSED
 from localchat.convert.template import Templates
+from localchat.convert.tokenizer.rows import CONTROL, NORMAL, UNUSED
 from localchat.gguf_file import read_header
 
 END, START = 1024, 1025  # <|im_end|> and <|im_start|> of the ChatML checkpoint

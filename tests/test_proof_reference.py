@@ -19,9 +19,9 @@ from localchat.child import ChildDied, ask
 from localchat.convert.proof.reference import ask_reference
 from localchat.convert.proof.strings import digest
 from localchat.convert.proof.tokens import said_of_added
-from localchat.convert.rows import NORMAL, UNUSED
-from localchat.convert.tokenizer_files import read_tokenizer_files
-from localchat.convert.tokenizer_json import TEKKEN
+from localchat.convert.tokenizer.rows import NORMAL, UNUSED
+from localchat.convert.tokenizer.tokenizer_files import read_tokenizer_files
+from localchat.convert.tokenizer.tokenizer_json import TEKKEN
 from localchat.llama.vocabulary import ask_vocabulary
 
 BYTE = 3  # of tiny_checkpoint's SentencePiece model: the id of <0x00>

@@ -53,7 +53,8 @@ ROWS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("quant", sorted(BASE))
+# ggml fills the tables of these for seconds in each process; TQ1_0 is, like IQ1, a type without an allowance.
+@pytest.mark.parametrize("quant", sorted(BASE.keys() - {"IQ1_S", "IQ1_M", "IQ2_S", "IQ2_M", "IQ2_XS"}))
 def test_rows_that_quantizers_trip_over_are_still_those_of_the_source(quant: str, tmp_path: Path) -> None:
     tensors = weights(WIDE)
     for place, row in enumerate(ROWS.values()):

@@ -59,7 +59,7 @@ def stopped_after(source: str, events: int) -> None:
 
 def test_a_pull_of_a_folder_can_be_stopped_at_any_event(chatml: Path) -> None:
     count = len(events_of(chatml, name="whole"))
-    for events in range(count):
+    for events in sorted({*range(0, count, 4), 1, 2, count - 2, count - 1}):
         stopped_after(str(chatml), events)
         assert [model.name for model in installed()] == ["whole"]
         assert [path.name for path in models_folder().iterdir()] == ["whole"]

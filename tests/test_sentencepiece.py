@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import PIECES, message, piece, refused, sound_or_refused, tokenizer, varint
 
-from localchat.convert.rows import NORMAL, USER_DEFINED, Piece
-from localchat.convert.sentencepiece import read_sentencepiece
+from localchat.convert.tokenizer.rows import NORMAL, USER_DEFINED, Piece
+from localchat.convert.tokenizer.sentencepiece import read_sentencepiece
 
 BPE = message(2, b"\x18\x02")
 

@@ -9,7 +9,7 @@ import pytest
 from tiny import CONFIG, checkpoint, with_json
 
 from localchat.convert.config import parse_config
-from localchat.convert.vocab import Vocab, read_vocab
+from localchat.convert.tokenizer.vocab import Vocab, read_vocab
 
 ROWS = CONFIG["vocab_size"]
 IM_END = "<|im_end|>"

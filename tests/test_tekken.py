@@ -11,8 +11,8 @@ import pytest
 from tiny import CONFIG, refused, with_json
 
 from localchat.convert.config import parse_config
-from localchat.convert.tokenizer_json import TEKKEN
-from localchat.convert.vocab import Vocab, read_vocab
+from localchat.convert.tokenizer.tokenizer_json import TEKKEN
+from localchat.convert.tokenizer.vocab import Vocab, read_vocab
 
 NORMAL, CONTROL, UNUSED = 1, 3, 5
 BYTES = [bytes([byte]) for byte in range(256)]

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import CONFIG, refused, sound_or_refused, with_json
 
-from localchat.convert import tokenizer_json
 from localchat.convert.config import parse_config
-from localchat.convert.tokenizer_json import TEKKEN, WORDS_AND_NUMBERS
-from localchat.convert.vocab import Vocab, read_vocab
+from localchat.convert.tokenizer import tokenizer_json
+from localchat.convert.tokenizer.tokenizer_json import TEKKEN, WORDS_AND_NUMBERS
+from localchat.convert.tokenizer.vocab import Vocab, read_vocab
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 SPACE = "\u2581"

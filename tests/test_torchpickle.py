@@ -30,7 +30,7 @@ from torch_bytes import (
     zipped,
 )
 
-from localchat.convert.torchpickle import read_torch
+from localchat.convert.torch.torchpickle import read_torch
 
 DATA = np.arange(60, dtype=np.float32)
 WHOLE = {"0": DATA.tobytes()}

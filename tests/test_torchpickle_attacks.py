@@ -33,9 +33,9 @@ from torch_bytes import (
     text,
 )
 
-from localchat.convert import unpickler
-from localchat.convert.torchweights import dialect
-from localchat.convert.unpickler import INSTRUCTIONS, Unsound, load
+from localchat.convert.torch import unpickler
+from localchat.convert.torch.torchweights import dialect
+from localchat.convert.torch.unpickler import INSTRUCTIONS, Unsound, load
 
 BOTH = pytest.mark.parametrize("old", [False, True], ids=["zip", "before 1.6"])
 
@@ -65,7 +65,7 @@ GLOBALS = [
     ("torch FloatStorage", ""), ("collections OrderedDict", "x"), ("builtins", "object"), ("timeit", "timeit"),
     ("pydoc", "locate"), ("webbrowser", "open"), ("idlelib.run", "Executive"),
     ("lib2to3.pgen2.pgen", "generate_grammar"), ("transformers", "AutoModel"), ("__main__", "run"),
-    ("localchat.files", "write_text"), ("localchat.convert.unpickler", "load"),
+    ("localchat.files", "write_text"), ("localchat.convert.torch.unpickler", "load"),
 ]  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def test_a_sound_model_passes_and_is_compared_with_its_source(capsys: Captured) 
     checks, _ = checked(capsys)
     assert verdicts(checks) == dict.fromkeys(("sha256", "header", *WORDS, "finite", "rows"), "passed")
     assert main(["verify", "chatml"]) == 0
-    assert "rows: " in capsys.readouterr().out
+    assert "✓ rows" in capsys.readouterr().out
 
 
 def test_without_the_source_the_rest_is_still_checked(capsys: Captured, source: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_receipt_of_an_earlier_version_is_enough(capsys: Captured, installed: 
     checks, _ = checked(capsys)
     assert checks["tokens"]["verdict"] == "noted"
     assert main(["show", "chatml"]) == 0
-    assert "layout: checked" in capsys.readouterr().out
+    assert "✓ layout        checked" in capsys.readouterr().out
 
 
 def test_a_stop_that_the_receipt_lost_is_noted(capsys: Captured, chatml: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tiny import CONFIG, PIECES, checkpoint, refused, sound_or_refused, tokenize
 
 from localchat.convert.config import parse_config
 from localchat.convert.template import read_templates
-from localchat.convert.vocab import Vocab, read_vocab
+from localchat.convert.tokenizer.vocab import Vocab, read_vocab
 
 ROWS = CONFIG["vocab_size"]
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6

@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from localchat.convert.tensors import TensorRef
-from localchat.convert.torchpickle import read_torch
+from localchat.convert.torch.torchpickle import read_torch
 
 KINDS = {
     "F32": ("FloatStorage", 4), "F16": ("HalfStorage", 2), "BF16": ("BFloat16Storage", 2), "F64": ("DoubleStorage", 8),

@@ -19,9 +19,9 @@ from localchat.convert.schemes import refuse_quantized
 from localchat.convert.small_files import file_names, has_tokenizer
 from localchat.convert.template import Templates, read_templates
 from localchat.convert.tensors import TensorRef
-from localchat.convert.tokenizer_files import optional_json
-from localchat.convert.torchpickle import read_torch
-from localchat.convert.vocab import Vocab, read_vocab
+from localchat.convert.tokenizer.tokenizer_files import optional_json
+from localchat.convert.tokenizer.vocab import Vocab, read_vocab
+from localchat.convert.torch.torchpickle import read_torch
 from localchat.convert.weight_set import choose
 from localchat.convert.weights import Stored, Weights
 from localchat.errors import BadFile, LocalchatError

@@ -13,7 +13,7 @@ from localchat.convert.header import Array, Metadata
 from localchat.convert.imatrix import Imatrix
 from localchat.convert.recipe import file_type_number
 from localchat.convert.template import Templates
-from localchat.convert.vocab import Vocab
+from localchat.convert.tokenizer.vocab import Vocab
 
 QUANTIZATION_VERSION = 2
 UNQUANTIZED = ("F32", "F16", "BF16")

@@ -6,7 +6,7 @@ SentencePiece a space stands behind each marker, with Tekken none does; version 
 
 from __future__ import annotations
 
-from localchat.convert.vocab import Vocab
+from localchat.convert.tokenizer.vocab import Vocab
 
 INSTRUCTION, SYSTEM = "[INST]", "[SYSTEM_PROMPT]"
 

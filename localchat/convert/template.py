@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from localchat.convert.tokenizer_files import CONFIG_LIMIT_BYTES, optional_json
+from localchat.convert.tokenizer.tokenizer_files import CONFIG_LIMIT_BYTES, optional_json
 from localchat.errors import BadFile
 from localchat.files import read_bytes
 

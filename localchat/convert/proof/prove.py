@@ -19,8 +19,8 @@ from localchat.convert.proof.tokens import (
     said_of_added,
 )
 from localchat.convert.proof.turns import check_stop, check_template, fingerprint
-from localchat.convert.special import role_texts
-from localchat.convert.tokenizer_files import read_tokenizer_files
+from localchat.convert.tokenizer.special import role_texts
+from localchat.convert.tokenizer.tokenizer_files import read_tokenizer_files
 from localchat.errors import BadFile
 from localchat.gguf_file import ModelFile, read_header
 from localchat.library import Check

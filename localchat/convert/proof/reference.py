@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from localchat.child import Limits, answer, ask
-from localchat.convert.sentencepiece import user_defined
-from localchat.convert.tokenizer_json import TEKKEN
+from localchat.convert.tokenizer.sentencepiece import user_defined
+from localchat.convert.tokenizer.tokenizer_json import TEKKEN
 from localchat.prompt.tokens import Part, parts
 
 # A tokenizer.json of 131,072 tokens takes 300 MB and a second; each thread of Rust would reserve address space.

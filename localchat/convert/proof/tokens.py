@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localchat.convert.added import SPACE
 from localchat.convert.names import EMBEDDING, OUTPUT
 from localchat.convert.proof.reference import Reference, ask_reference
 from localchat.convert.proof.strings import STRINGS, around, digest, edition
-from localchat.convert.rows import CONTROL, UNUSED, USER_DEFINED
-from localchat.convert.tekken import FILE as TEKKEN_FILE
-from localchat.convert.tokenizer_files import TokenizerFiles, several
-from localchat.convert.tokenizer_json import FILE as JSON_FILE
-from localchat.convert.vocab import Vocab
+from localchat.convert.tokenizer.added import SPACE
+from localchat.convert.tokenizer.rows import CONTROL, UNUSED, USER_DEFINED
+from localchat.convert.tokenizer.tekken import FILE as TEKKEN_FILE
+from localchat.convert.tokenizer.tokenizer_files import TokenizerFiles, several
+from localchat.convert.tokenizer.tokenizer_json import FILE as JSON_FILE
+from localchat.convert.tokenizer.vocab import Vocab
 from localchat.errors import LocalchatError
 from localchat.gguf_file import ModelFile
 from localchat.library import Check

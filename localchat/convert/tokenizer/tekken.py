@@ -11,8 +11,8 @@ import binascii
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from localchat.convert.rows import CONTROL, NORMAL, ROWS_LIMIT, Piece, Source
-from localchat.convert.tokenizer_json import TEKKEN
+from localchat.convert.tokenizer.rows import CONTROL, NORMAL, ROWS_LIMIT, Piece, Source
+from localchat.convert.tokenizer.tokenizer_json import TEKKEN
 from localchat.errors import BadFile, LocalchatError
 
 FILE = "tekken.json"

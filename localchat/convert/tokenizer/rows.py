@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from localchat.convert.tokenizer_files import several
+from localchat.convert.tokenizer.tokenizer_files import several
 from localchat.errors import BadFile, LocalchatError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6

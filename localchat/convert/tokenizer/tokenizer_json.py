@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from localchat.convert.rows import BYTE, NORMAL, ROWS_LIMIT, UNKNOWN, Piece, Source
+from localchat.convert.tokenizer.rows import BYTE, NORMAL, ROWS_LIMIT, UNKNOWN, Piece, Source
 from localchat.errors import BadFile, LocalchatError
 
 FILE = "tokenizer.json"

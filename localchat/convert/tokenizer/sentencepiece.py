@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from localchat.convert.rows import CONTROL, NORMAL, ROWS_LIMIT, USER_DEFINED, Piece, Source
+from localchat.convert.tokenizer.rows import CONTROL, NORMAL, ROWS_LIMIT, USER_DEFINED, Piece, Source
 from localchat.errors import BadFile, LocalchatError
 from localchat.files import read_bytes
 

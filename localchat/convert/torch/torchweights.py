@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from localchat.convert.safetensors import NAME
-from localchat.convert.unpickler import Dialect, Maker, OrderedMapping, Unsound
+from localchat.convert.torch.unpickler import Dialect, Maker, OrderedMapping, Unsound
 
 COUNT_LIMIT = 1 << 48
 DIMENSIONS_LIMIT = 8

@@ -15,9 +15,9 @@ from zlib import crc32
 
 from localchat.convert.safetensors import WIDTHS
 from localchat.convert.tensors import TensorRef
-from localchat.convert.torchweights import Storage, View, dialect, tensors_in
-from localchat.convert.torchzip import SIGNATURE, Entry, read_archive
-from localchat.convert.unpickler import Unsafe, Unsound, load
+from localchat.convert.torch.torchweights import Storage, View, dialect, tensors_in
+from localchat.convert.torch.torchzip import SIGNATURE, Entry, read_archive
+from localchat.convert.torch.unpickler import Unsafe, Unsound, load
 from localchat.errors import BadFile
 
 PICKLE_LIMIT_BYTES = 16 << 20

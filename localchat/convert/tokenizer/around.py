@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from localchat.convert.tokenizer_files import TokenizerFiles
+from localchat.convert.tokenizer.tokenizer_files import TokenizerFiles
 
 Words = Mapping[str, str | None]
 """The text of each role: `bos`, `eos`, `cls`, `sep`."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import BinaryIO
 
-from localchat.convert.unpickler import Unsound, decoded
+from localchat.convert.torch.unpickler import Unsound, decoded
 from localchat.paths import is_safe_name
 
 DIRECTORY_LIMIT_BYTES = 16 << 20

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from localchat.convert.around import read_around
-from localchat.convert.rows import Source
-from localchat.convert.tokenizer_files import TokenizerFiles, several
+from localchat.convert.tokenizer.around import read_around
+from localchat.convert.tokenizer.rows import Source
+from localchat.convert.tokenizer.tokenizer_files import TokenizerFiles, several
 
 KINDS = ("bos", "eos", "unk", "pad")
 # Texts that end a turn wherever a chat template writes them.

@@ -7,17 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from localchat.convert.added import add_tokens
 from localchat.convert.config import Config
-from localchat.convert.rows import Rows, Source
-from localchat.convert.sentencepiece import is_sentencepiece, read_sentencepiece
-from localchat.convert.special import find_special
-from localchat.convert.tekken import FILE as TEKKEN_FILE
-from localchat.convert.tekken import read_tekken
 from localchat.convert.template import Templates, read_templates
-from localchat.convert.tokenizer_files import TOKENIZER_LIMIT_BYTES, TokenizerFiles, optional_json, read_tokenizer_files
-from localchat.convert.tokenizer_json import FILE as JSON_FILE
-from localchat.convert.tokenizer_json import read_tokenizer_json
+from localchat.convert.tokenizer.added import add_tokens
+from localchat.convert.tokenizer.rows import Rows, Source
+from localchat.convert.tokenizer.sentencepiece import is_sentencepiece, read_sentencepiece
+from localchat.convert.tokenizer.special import find_special
+from localchat.convert.tokenizer.tekken import FILE as TEKKEN_FILE
+from localchat.convert.tokenizer.tekken import read_tekken
+from localchat.convert.tokenizer.tokenizer_files import (
+    TOKENIZER_LIMIT_BYTES,
+    TokenizerFiles,
+    optional_json,
+    read_tokenizer_files,
+)
+from localchat.convert.tokenizer.tokenizer_json import FILE as JSON_FILE
+from localchat.convert.tokenizer.tokenizer_json import read_tokenizer_json
 from localchat.errors import LocalchatError
 
 SENTENCEPIECE_FILE = "tokenizer.model"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from localchat.convert.rows import CONTROL, USER_DEFINED, Rows
-from localchat.convert.tokenizer_files import TokenizerFiles, several
+from localchat.convert.tokenizer.rows import CONTROL, USER_DEFINED, Rows
+from localchat.convert.tokenizer.tokenizer_files import TokenizerFiles, several
 from localchat.errors import BadFile
 
 SPACE = "\u2581"  # how SentencePiece writes a space

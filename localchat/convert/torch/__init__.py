@@ -1,0 +1,1 @@
+"""PyTorch's own files of weights, read without PyTorch."""
