@@ -38,10 +38,49 @@ class Weights(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A tensor as it lies in a file. Raises BadFile where its type or shape holds no weights that can be used."""
+class _Single:
+    """One tensor of a file."""
 
     ref: TensorRef
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return _flat(self.ref.shape)
+
+    @property
+    def refs(self) -> tuple[TensorRef, ...]:
+        return (self.ref,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """Several matrices that become one."""
+
+    parts: tuple[Weights, ...]
+
+    @property
+    def refs(self) -> tuple[TensorRef, ...]:
+        return _all_refs(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """A matrix that is read in another way."""
+
+    part: Weights
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.part.shape
+
+    @property
+    def refs(self) -> tuple[TensorRef, ...]:
+        return self.part.refs
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(_Single):
+    """A tensor as it lies in a file. Raises BadFile where its type or shape holds no weights that can be used."""
 
     def __post_init__(self) -> None:
         ref = self.ref
@@ -59,14 +98,6 @@ class Stored:
                 "it is not the plain model that its config.json describes",
             )
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        return _flat(self.ref.shape)
-
-    @property
-    def refs(self) -> tuple[TensorRef, ...]:
-        return (self.ref,)
-
     def read(self, inputs: Inputs, rows: Rows) -> Floats:
         raw = inputs.array(self.ref)
         raw = raw if raw.ndim == 2 else raw.reshape(self.shape)
@@ -78,19 +109,10 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(_Single):
     """A tensor of a model file, quantized or not; `ref` spans its bytes."""
 
-    ref: TensorRef
     type: GGMLQuantizationType
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return _flat(self.ref.shape)
-
-    @property
-    def refs(self) -> tuple[TensorRef, ...]:
-        return (self.ref,)
 
     def read(self, inputs: Inputs, rows: Rows) -> Floats:
         count, columns = self.shape
@@ -116,18 +138,12 @@ class Computed:
 
 
 @dataclass(frozen=True, slots=True)
-class Stacked:
+class Stacked(_Joined):
     """Parts of equal width below each other: experts, or slices of a tensor cut along its rows."""
-
-    parts: tuple[Weights, ...]
 
     @property
     def shape(self) -> tuple[int, int]:
         return sum(part.shape[0] for part in self.parts), self.parts[0].shape[1]
-
-    @property
-    def refs(self) -> tuple[TensorRef, ...]:
-        return _all_refs(self.parts)
 
     def read(self, inputs: Inputs, rows: Rows) -> Floats:
         floats = np.empty((len(rows), self.shape[1]), np.float32)
@@ -141,37 +157,22 @@ class Stacked:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Beside(_Joined):
     """Parts of equal height beside each other: slices of a tensor cut along its columns."""
-
-    parts: tuple[Weights, ...]
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.parts[0].shape[0], sum(part.shape[1] for part in self.parts)
-
-    @property
-    def refs(self) -> tuple[TensorRef, ...]:
-        return _all_refs(self.parts)
 
     def read(self, inputs: Inputs, rows: Rows) -> Floats:
         return np.concatenate([part.read(inputs, rows) for part in self.parts], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Rotated:
+class Rotated(_Changed):
     """Queries or keys in Hugging Face's rotary order, read in llama.cpp's."""
 
-    part: Weights
     heads: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.part.shape
-
-    @property
-    def refs(self) -> tuple[TensorRef, ...]:
-        return self.part.refs
 
     def read(self, inputs: Inputs, rows: Rows) -> Floats:
         count, columns = self.shape
@@ -181,22 +182,17 @@ class Rotated:
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(_Changed):
     """Weights with a low-rank adapter added: W + scale * B A (LoRA, https://arxiv.org/abs/2106.09685).
 
     In float64 and rounded once: in float32 the bits would depend on how many rows are read together.
     """
 
-    part: Weights
     down: Weights
     """A, shape (rank, columns)."""
     up: Weights
     """B, shape (rows, rank)."""
     scale: float
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.part.shape
 
     @property
     def refs(self) -> tuple[TensorRef, ...]:
@@ -210,19 +206,14 @@ class Merged:
 
 
 @dataclass(frozen=True, slots=True)
-class Padded:
+class Padded(_Changed):
     """Weights with rows of zeros below them."""
 
-    part: Weights
     rows: int
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.rows, self.part.shape[1]
-
-    @property
-    def refs(self) -> tuple[TensorRef, ...]:
-        return self.part.refs
 
     def read(self, inputs: Inputs, rows: Rows) -> Floats:
         floats = np.zeros((len(rows), self.shape[1]), np.float32)
