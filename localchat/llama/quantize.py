@@ -29,6 +29,7 @@ GRID_TYPES = frozenset({
     GGMLQuantizationType.IQ1_S, GGMLQuantizationType.IQ1_M, GGMLQuantizationType.IQ2_XXS, GGMLQuantizationType.IQ2_XS,
     GGMLQuantizationType.IQ2_S, GGMLQuantizationType.IQ3_XXS, GGMLQuantizationType.IQ3_S,
 })  # fmt: skip
+HALF_LIMIT = 65_504.0  # the largest number of float16, in which scales are kept
 GRID_WEIGHT_LIMIT = 1e8
 IMPORTANCE_LIMIT = 1e15
 
@@ -102,12 +103,20 @@ def quantize(kind: GGMLQuantizationType, rows: Floats, importance: Floats | None
     out = np.empty((count, row_bytes(kind, columns)), np.uint8)
     rows = np.require(rows, requirements=["C", "ALIGNED"])
     guide = None if importance is None else np.require(importance, np.float32, ["C", "ALIGNED"])
-    if kind not in GRID_TYPES or not count or max(rows.max(), -rows.min()) <= GRID_WEIGHT_LIMIT:
+    largest = max(rows.max(initial=0), -rows.min(initial=0))
+    if kind not in GRID_TYPES or largest <= GRID_WEIGHT_LIMIT:
         pointer = None if guide is None else guide.ctypes.data
         _ggml().ggml_quantize_chunk(int(kind), rows.ctypes.data, out.ctypes.data, 0, count, columns, pointer)
-        if _ggml().ggml_validate_row_data(int(kind), out.ctypes.data, out.nbytes):
+        if _is_sound(kind, out, columns, may_overflow=largest > HALF_LIMIT):
             return out
     raise LocalchatError(f"a weight is too large for {kind.name}", "choose another type, such as BF16")
+
+
+def _is_sound(kind: GGMLQuantizationType, data: NDArray[np.uint8], columns: int, may_overflow: bool) -> bool:
+    """Is every scale a finite number? ggml's own check prints what it finds where the app draws its screen."""
+    if may_overflow:
+        return bool(np.isfinite(dequantize(kind, data, columns)).all())
+    return bool(_ggml().ggml_validate_row_data(int(kind), data.ctypes.data, data.nbytes))
 
 
 def dequantize(kind: GGMLQuantizationType, data: NDArray[np.uint8], columns: int) -> Floats:
