@@ -35,7 +35,7 @@ class PickerScreen(ModalScreen[Installed | None]):
     """Returns the chosen model, installed; None if none was chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Cancel the download"),
+        Binding("escape", "cancel", "Cancel"),
         Binding("escape", "close", "Close"),
     ]
     is_pulling: reactive[bool] = reactive(False, bindings=True)
