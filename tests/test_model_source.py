@@ -53,6 +53,15 @@ def metadata(path: Path) -> dict[str, Any]:
     return {key: field.contents() for key, field in fields.items() if not key.startswith("GGUF.")}
 
 
+@pytest.mark.parametrize("file", ["Q4_0", "Q2_K"])
+def test_what_has_its_type_already_is_kept_bit_for_bit(file: str, sources: dict[str, Path], tmp_path: Path) -> None:
+    again = tensors(made(requantized(sources["Q4_0"], file, allow_low_bits=True), tmp_path / "again.gguf"))
+    before = tensors(sources["Q4_0"])
+    same_type = {name for name, (kind, _) in again.items() if kind == before[name][0]}
+    assert len(same_type) >= 6  # at least the norms and the output
+    assert {name: again[name] for name in same_type} == {name: before[name] for name in same_type}
+
+
 @pytest.mark.parametrize("source", ["F32", "BF16"])
 @pytest.mark.parametrize("file", ["Q8_0", "Q4_0", "F32", "BF16"])
 def test_it_has_the_bits_of_the_checkpoint_itself(

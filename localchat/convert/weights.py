@@ -114,9 +114,13 @@ class Packed(_Single):
 
     type: GGMLQuantizationType
 
+    def packed(self, inputs: Inputs, rows: Rows) -> NDArray[np.uint8]:
+        """The bytes of these rows as they lie, shape (len(rows), bytes of a row)."""
+        found: NDArray[np.uint8] = inputs.array(self.ref).reshape(self.shape[0], -1)[rows]
+        return found
+
     def read(self, inputs: Inputs, rows: Rows) -> Floats:
-        count, columns = self.shape
-        return dequantize(self.type, inputs.array(self.ref).reshape(count, -1)[rows], columns)
+        return dequantize(self.type, self.packed(inputs, rows), self.shape[1])
 
 
 @dataclass(frozen=True, slots=True)

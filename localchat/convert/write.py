@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from localchat.convert.header import aligned
 from localchat.convert.inputs import Inputs
 from localchat.convert.layout import Layout, TensorPlan
+from localchat.convert.weights import Packed
 from localchat.errors import LocalchatError
 from localchat.llama.quantize import prepare, quantize
 
@@ -122,8 +123,10 @@ def _jobs(tensors: Sequence[TensorPlan]) -> Iterator[_Job]:
 
 
 def _quantized(job: _Job, inputs: Inputs) -> NDArray[np.uint8]:
-    tensor = job.tensor
-    floats = tensor.weights.read(inputs, np.arange(job.first, job.last))
+    tensor, rows = job.tensor, np.arange(job.first, job.last)
+    floats = tensor.weights.read(inputs, rows)
+    if isinstance(tensor.weights, Packed) and tensor.weights.type == tensor.type and np.isfinite(floats).all():
+        return tensor.weights.packed(inputs, rows)  # to quantize again what has the type already would only lose
     importance = tensor.importance
     if importance is not None:
         importance = importance[job.first // tensor.target.matrix_rows]
