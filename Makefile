@@ -15,6 +15,8 @@ FLAGS_rocm   = -DGGML_HIP=ON
 
 PIP   = $(VENV)/bin/python -m pip --disable-pip-version-check
 CORES = $(shell getconf _NPROCESSORS_ONLN)
+# Each process of tests loads everything anew; where many cores are seen but few may be used, many would be slow.
+WORKERS = $(shell test $(CORES) -lt 4 && echo $(CORES) || echo 4)
 LLAMA = $(VENV)/.llama-$(BACKEND)
 # A wheel in pip's cache was built for whatever backend came first: only the ordinary one may come from there.
 CACHE = $(if $(filter cpu metal,$(BACKEND)),,--no-cache-dir)
@@ -25,7 +27,7 @@ chat: $(VENV)/.installed
 	$(VENV)/bin/localchat
 
 test: check
-	$(VENV)/bin/python -m pytest -n $(CORES) --dist loadfile
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(VENV)/.developer
 	$(VENV)/bin/ruff format --check --quiet .
