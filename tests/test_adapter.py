@@ -155,8 +155,6 @@ REFUSED: dict[str, dict[str, Any]] = {
     "IA3": {"peft_type": "IA3"},
     "PROMPT_TUNING": {"peft_type": "PROMPT_TUNING"},
     "biases": {"bias": "lora_only"},
-    "does not say which model": {"base_model_name_or_path": ...},
-    "says nothing": {"base_model_name_or_path": ""},
     "a list for a name": {"base_model_name_or_path": ["acme/base"]},
     "a pattern": {"alpha_pattern": {"layers\\..*": 3}},
     "a list of patterns": {"alpha_pattern": ["down_proj"]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from own_layout import consolidated, own_layout, same, values
@@ -26,6 +27,18 @@ def base(tmp_path: Path) -> Path:
 def test_an_adapter_without_its_base_names_it(tmp_path: Path) -> None:
     with refused("acme/base"):
         read_checkpoint(adapter(tmp_path / "adapter", low_rank(DOWN)), "x")
+
+
+@pytest.mark.parametrize("said", [..., "", None], ids=["nothing", "an empty name", "null"])
+def test_an_adapter_that_does_not_say_which_model_it_belongs_to_is_told(said: Any, base: Path, tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "adapter", low_rank(DOWN), base_model_name_or_path=said)
+    with refused("does not name"):
+        read_checkpoint(folder, "x")
+    with refused("does not say what its base is"):
+        parts_of_folder(folder, None)
+    assert parts_of_folder(folder, str(base)).base == base.resolve()
+    named = adapter(tmp_path / "named", low_rank(DOWN))
+    same(values(read_checkpoint(folder, "x", base)), values(read_checkpoint(named, "x", base)))
 
 
 def test_an_adapter_of_an_adapter_is_refused(tmp_path: Path) -> None:

@@ -117,6 +117,17 @@ def test_templates_in_their_own_folder_come_along(publish: Publish, hub: TrickyH
     assert "additional_chat_templates/tool_use.jinja" in model.receipt.inputs
 
 
+def test_a_token_that_ends_turns_in_a_template_of_the_catalog_ends_turns(chatml: Path, tmp_path: Path) -> None:
+    folder = Path(copytree(chatml, tmp_path / "silent"))
+    for name, changes in (("config.json", {"eos_token_id": 2}), ("generation_config.json", {"eos_token_id": 2})):
+        with_json(folder, name, **changes)
+    with_json(folder, "tokenizer_config.json", chat_template=..., eos_token="</s>")
+    with_json(folder, "special_tokens_map.json", eos_token="</s>")
+    assert read_checkpoint(folder, "x").vocab.ends == (2,)
+    template = "{{ messages[0]['content'] }}<|im_end|>"
+    assert read_checkpoint(folder, "x", template=template).vocab.ends == (2, 1024)
+
+
 def test_a_template_that_is_missing_is_that_of_the_catalog(publish: Publish, chatml: Path) -> None:
     folder = publish("migtissera/SynthIA-7B-v1.3", chatml)
     with_json(folder, "tokenizer_config.json", chat_template=...)

@@ -9,6 +9,7 @@ import pytest
 from tiny import CONFIG, checkpoint, with_json
 
 from localchat.convert.config import parse_config
+from localchat.convert.template import read_templates
 from localchat.convert.tokenizer.vocab import Vocab, read_vocab
 
 ROWS = CONFIG["vocab_size"]
@@ -23,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 def vocab(folder: Path, **config: Any) -> Vocab:
     """The vocabulary, with some values of config.json changed."""
-    return read_vocab(folder, parse_config({**CONFIG, **config}))
+    return read_vocab(folder, parse_config({**CONFIG, **config}), read_templates(folder))
 
 
 @pytest.mark.parametrize(

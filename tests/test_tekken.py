@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tiny import CONFIG, refused, with_json
 
 from localchat.convert.config import parse_config
+from localchat.convert.template import read_templates
 from localchat.convert.tokenizer.tokenizer_json import TEKKEN
 from localchat.convert.tokenizer.vocab import Vocab, read_vocab
 
@@ -25,7 +27,7 @@ def entry(rank: int, token: bytes) -> dict[str, Any]:
     return {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": None}
 
 
-def tekken(folder: Path, tokens: list[bytes] = [*BYTES, *LONGER], **changes: Any) -> Path:  # noqa: B006
+def tekken(folder: Path, tokens: Sequence[bytes] = (*BYTES, *LONGER), **changes: Any) -> Path:
     """A folder with a tekken.json; `changes` are of its config where they belong there."""
     config = {
         "pattern": TEKKEN, "default_vocab_size": SPECIAL + len(tokens), "default_num_special_tokens": SPECIAL,
@@ -38,7 +40,11 @@ def tekken(folder: Path, tokens: list[bytes] = [*BYTES, *LONGER], **changes: Any
 
 def vocab(folder: Path, rows: int = SPECIAL + 256 + len(LONGER) + 1) -> Vocab:
     """The vocabulary for an embedding of so many rows, of a config that names no tokens."""
-    return read_vocab(folder, parse_config({**CONFIG, "vocab_size": rows, "bos_token_id": None, "eos_token_id": None}))
+    return read_vocab(
+        folder,
+        parse_config({**CONFIG, "vocab_size": rows, "bos_token_id": None, "eos_token_id": None}),
+        read_templates(folder),
+    )
 
 
 def test_special_tokens_come_first_and_then_all_others_by_rank(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tiny import CONFIG, refused, sound_or_refused, with_json
 
 from localchat.convert.config import parse_config
+from localchat.convert.template import read_templates
 from localchat.convert.tokenizer import tokenizer_json
 from localchat.convert.tokenizer.tokenizer_json import TEKKEN, WORDS_AND_NUMBERS
 from localchat.convert.tokenizer.vocab import Vocab, read_vocab
@@ -62,7 +63,7 @@ def level(folder: Path, **changes: Any) -> Path:
 
 def vocab(folder: Path, rows: int = 16) -> Vocab:
     """The vocabulary for an embedding of so many rows."""
-    return read_vocab(folder, parse_config({**CONFIG, "vocab_size": rows}))
+    return read_vocab(folder, parse_config({**CONFIG, "vocab_size": rows}), read_templates(folder))
 
 
 def test_the_score_of_a_piece_is_minus_the_rank_of_the_first_merge_that_makes_it(tmp_path: Path) -> None:

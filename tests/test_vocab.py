@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 def vocab(folder: Path, **config: Any) -> Vocab:
     """The vocabulary, with some values of config.json changed."""
-    return read_vocab(folder, parse_config({**CONFIG, **config}))
+    return read_vocab(folder, parse_config({**CONFIG, **config}), read_templates(folder))
 
 
 def added(**tokens: dict[str, Any]) -> dict[str, Any]:

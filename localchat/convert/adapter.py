@@ -35,7 +35,7 @@ class Adapter:
     """What adapter_config.json says of how to merge."""
 
     base: str
-    """A Hub repository or a folder, as its authors wrote it."""
+    """A Hub repository or a folder, as its authors wrote it; empty where they did not."""
     alpha: float
     is_rank_stabilized: bool
     alphas: Mapping[str, float] = field(default_factory=dict)
@@ -70,9 +70,9 @@ def parse_adapter(raw: Mapping[str, Any]) -> Adapter:
         raise LocalchatError(f"the adapter is of the kind {name}, which cannot be merged", "only plain LoRA can")
     if raw.get("bias", "none") != "none":
         raise LocalchatError("the adapter changes biases, which is not supported", "only plain LoRA can be merged")
-    base = raw.get("base_model_name_or_path")
-    if not isinstance(base, str) or not base:
-        raise BadFile(f"{CONFIG} does not say which model the adapter belongs to", "name it with --base")
+    base = raw.get("base_model_name_or_path") or ""
+    if not isinstance(base, str):
+        raise BadFile(f"{CONFIG} names no model that the adapter belongs to", "do not use it")
     whole(raw, "r", default=8, limit=RANK_LIMIT)  # each rank is taken from the weights themselves
     return Adapter(base, positive(raw, "lora_alpha", 8.0), raw.get("use_rslora") is True, _patterns(raw))
 

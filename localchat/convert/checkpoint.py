@@ -68,12 +68,10 @@ def read_checkpoint(folder: Path, name: str, base: Path | None = None, template:
     opened = _opened(folder) if adapter is None else _opened_adapter(folder, adapter, base)
     binding = bind(opened.config, opened.weights, opened.naming)
     tokenizer = folder if base is None or has_tokenizer(folder) else base
-    vocab = read_vocab(tokenizer, binding.config)
-    templates = read_templates(folder)
-    if templates.default is None and base is not None:
-        templates = read_templates(base)
+    templates = _templates(folder, base, template)
+    vocab = read_vocab(tokenizer, binding.config, templates)
     if templates.default is None:
-        templates = _known_templates(template, vocab, opened.naming) or templates
+        templates = _implied(vocab, opened.naming)
     return Checkpoint(
         name=name,
         config=binding.config,
@@ -87,14 +85,21 @@ def read_checkpoint(folder: Path, name: str, base: Path | None = None, template:
     )
 
 
-def _known_templates(template: str | None, vocab: Vocab, naming: Naming) -> Templates | None:
-    """What the catalog knows, or what Mistral's own layout implies."""
+def _templates(folder: Path, base: Path | None, known: str | None) -> Templates:
+    """The checkpoint's own templates, else those of its base, else what the catalog knows."""
+    found = read_templates(folder)
+    if found.default is None and base is not None:
+        found = read_templates(base)
+    if found.default is None and known:
+        return Templates(known, {}, "the catalog", ("it has no chat template, so that of the catalog is used",))
+    return found
+
+
+def _implied(vocab: Vocab, naming: Naming) -> Templates:
+    """What Mistral's own layout implies; nothing for checkpoints of others."""
     own = mistral_template(vocab) if naming == "consolidated" or vocab.source not in PUBLISHED else None
-    if template:
-        return Templates(template, {}, "the catalog", ("it has no chat template, so that of the catalog is used",))
-    return (
-        Templates(own, {}, "Mistral's format", ("it has no chat template, so Mistral's own is used",)) if own else None
-    )
+    notes = ("it has no chat template, so Mistral's own is used",)
+    return Templates(own, {}, "Mistral's format", notes) if own else Templates()
 
 
 def config_of(folder: Path) -> Config:
@@ -119,7 +124,8 @@ def _opened(folder: Path) -> _Opened:
 
 def _opened_adapter(folder: Path, adapter: Adapter, base: Path | None) -> _Opened:
     if base is None:
-        raise LocalchatError(f"this is an adapter of {adapter.base[:80]}", "give the folder of that model with --base")
+        name = adapter.base[:80] or "a model that it does not name"
+        raise LocalchatError(f"this is an adapter of {name}", "give the folder of that model with --base")
     if read_adapter(base) is not None:
         raise LocalchatError(f"{base} is an adapter itself", "merge the two with PEFT first")
     below = _opened(base)

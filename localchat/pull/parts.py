@@ -56,7 +56,7 @@ def parts_of_folder(folder: Path, base: str | None) -> Parts:
     adapter = read_adapter(folder)
     if adapter is None:
         return Parts(folder)
-    if base is None and (beside := existing_path(str(folder / adapter.base))) is not None:
+    if base is None and adapter.base and (beside := existing_path(str(folder / adapter.base))) is not None:
         return Parts(folder, beside)
     return _with_base(Parts(folder), base or adapter.base, may_be_folder=True)
 
@@ -78,7 +78,8 @@ def _with_base(parts: Parts, base: str, may_be_folder: bool) -> Parts:
     if path is not None and path.is_dir():
         return Parts(parts.folder, path, parts.repos)
     if not REPO.fullmatch(base):
-        raise LocalchatError(f"the adapter's base {base[:80]} is not here", "give its folder or repository with --base")
+        what = f"the adapter's base {base[:80]} is not here" if base else "the adapter does not say what its base is"
+        raise LocalchatError(what, "give its folder or repository with --base")
     repo = read_repo(base, "main")
     repo.weights()
     folder = download_small(repo)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from localchat.convert.config import Config
-from localchat.convert.template import Templates, read_templates
+from localchat.convert.template import Templates
 from localchat.convert.tokenizer.added import add_tokens
 from localchat.convert.tokenizer.rows import Rows, Source
 from localchat.convert.tokenizer.sentencepiece import is_sentencepiece, read_sentencepiece
@@ -59,13 +59,12 @@ class Vocab:
     """What disagreed, was repaired or left out: one sentence each."""
 
 
-def read_vocab(folder: Path, config: Config) -> Vocab:
-    """The vocabulary of a checkpoint folder, of `config.vocabulary` entries.
+def read_vocab(folder: Path, config: Config, templates: Templates) -> Vocab:
+    """The vocabulary of a checkpoint folder, of `config.vocabulary` entries; `templates` show how its turns end.
 
     Read from tokenizer.model, else tokenizer.model.v* (the highest version), else tokenizer.json, else tekken.json.
     Raises LocalchatError where there is none of them, or one is damaged or of a kind that llama.cpp cannot use.
     """
-    templates = read_templates(folder)
     files = read_tokenizer_files(folder)
     source = _source(folder, files)
     rows = Rows(source, config.vocabulary)
