@@ -54,12 +54,14 @@ def ask(
         if done.returncode:
             raise _death(_cause(done.returncode, log))
     try:
-        found = json.loads(done.stdout)
-    except ValueError as error:
+        found = json.loads(done.stdout.splitlines()[-1])  # a driver may print something while it is loaded
+    except (ValueError, IndexError) as error:
         raise _death("it answered nothing") from error
+    if not isinstance(found, dict):
+        raise _death("it answered nonsense")
     if "error" in found:
         raise LocalchatError(found["error"], found["hint"])
-    return dict(found)
+    return found
 
 
 def answer(reply: Callable[[dict[str, Any]], dict[str, Any]], limits: Limits | None = None) -> None:

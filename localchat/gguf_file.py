@@ -28,6 +28,7 @@ ARRAY_LIMIT = 1 << 20
 HEADER_LIMIT_BYTES = 64 << 20
 DIMENSIONS_LIMIT = 4
 DIMENSION_LIMIT = 1 << 31
+COUNTED_LIMIT = 1 << 27
 TOKEN_ID = re.compile(r"tokenizer\.ggml\.\w+_token_id")
 NO_TOKEN = 0xFFFFFFFF  # how some writers say that there is none
 
@@ -85,6 +86,13 @@ class ModelFile:
     def fact(self, key: str, default: Any = None) -> Any:
         """A value of the architecture, such as `context_length` for `llama.context_length`."""
         return self.metadata.get(f"{self.architecture}.{key}", default)
+
+    def whole(self, key: str, default: int | None = None, *, limit: int = COUNTED_LIMIT) -> int:
+        """A count of the architecture, from 1 to `limit`. Raises BadFile where the header says no such number."""
+        value = self.fact(key, default)
+        if type(value) is not int or not 1 <= value <= limit:
+            raise BadFile(f"{self.path.name} does not say its {key.replace('_', ' ')}", "convert or download it again")
+        return value
 
 
 def read_header(path: Path) -> ModelFile:

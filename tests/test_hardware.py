@@ -24,7 +24,7 @@ from localchat.plan.hardware import detect, usable_cores
 from localchat.plan.plan import Shape
 
 GPU = Device("CUDA0", "Made-up GPU", "gpu", "CUDA", 8 << 30, 7 << 30)
-LIST = json.dumps([asdict(GPU)])
+LIST = json.dumps({"devices": [asdict(GPU)]})
 
 
 @pytest.fixture
@@ -68,8 +68,10 @@ BAD_CHILDREN = {
     "says a number": "echo 5",
     "says a list of numbers": "echo '[1]'",
     "says an object": "echo '{\"name\": 1}'",
-    "leaves fields out": 'echo \'[{"name": "CUDA0"}]\'',
-    "adds a field": f"echo '[{json.dumps(asdict(GPU) | {'more': 1})}]'",
+    "says a list": f"echo '{json.dumps([asdict(GPU)])}'",
+    "leaves fields out": 'echo \'{"devices": [{"name": "CUDA0"}]}\'',
+    "adds a field": f"echo '{json.dumps({'devices': [asdict(GPU) | {'more': 1}]})}'",
+    "says no list of devices": "echo '{\"devices\": null}'",
     "fails": f"echo '{LIST}'; exit 1",
     "is killed": f"echo '{LIST}'; kill -9 $$",
     "crashes": f"echo '{LIST}'; kill -SEGV $$",
@@ -117,7 +119,7 @@ class Library:
 
 def test_the_child_counts_every_device_but_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_library", Library)
-    assert module._ask() == [
+    assert module._listed() == [
         Device("CUDA0", "caf\ufffd", "gpu", "Backend", 100, 10),
         Device("Vulkan0", "caf\ufffd", "igpu", "Backend", 200, 20),
         Device("", "caf\ufffd", "accelerator", "Backend", 300, 30),
@@ -126,9 +128,9 @@ def test_the_child_counts_every_device_but_the_cpu(monkeypatch: pytest.MonkeyPat
 
 def test_the_real_child_ends_well_with_a_list() -> None:
     answer = subprocess.run(
-        [sys.executable, "-m", "localchat.llama.devices"], capture_output=True, stdin=subprocess.DEVNULL, check=True
+        [sys.executable, "-m", "localchat.llama.devices"], capture_output=True, input=b"{}", check=True
     )
-    for fields in json.loads(answer.stdout.splitlines()[-1]):
+    for fields in json.loads(answer.stdout)["devices"]:
         assert Device(**fields).kind in ("gpu", "igpu", "accelerator")
 
 

@@ -21,6 +21,7 @@ from tiny import refused, sound_or_refused
 
 from localchat.convert.imatrix import importance, read_imatrix
 from localchat.convert.recipe import BASE
+from localchat.errors import LocalchatError
 from localchat.llama.quantize import prepare, quantize
 
 Floats = NDArray[np.float32]
@@ -127,9 +128,9 @@ def test_what_is_not_known_is_not_written(tmp_path: Path) -> None:
 
 
 def test_a_type_that_needs_one_is_refused_without_and_says_which_option_gives_it() -> None:
-    with pytest.raises(Exception, match="IQ2_XXS cannot be made without an importance matrix") as caught:
+    with pytest.raises(LocalchatError, match="IQ2_XXS cannot be made without an importance matrix") as caught:
         importance(None, "IQ2_XXS", NAME, Type.IQ2_XXS, (4, 256))
-    assert "--imatrix FILE" in caught.value.hint  # type: ignore[attr-defined]
+    assert "--imatrix FILE" in caught.value.hint
 
 
 def test_a_type_that_needs_one_is_refused_where_the_matrix_lacks_the_tensor(tmp_path: Path) -> None:
@@ -154,9 +155,9 @@ def test_a_matrix_of_another_model_is_refused_but_not_for_what_stays_f32(tmp_pat
 
 def test_the_older_format_is_named_and_the_way_out_of_it(tmp_path: Path) -> None:
     path = written(tmp_path, struct.pack("<ii", 1, len(NAME)) + NAME.encode() + struct.pack("<iif", 3, 1, 0.5))
-    with pytest.raises(Exception, match="older one") as caught:
+    with pytest.raises(LocalchatError, match="older one") as caught:
         read_imatrix(path)
-    assert "llama-imatrix --in-file im.gguf" in caught.value.hint  # type: ignore[attr-defined]
+    assert "llama-imatrix --in-file im.gguf" in caught.value.hint
 
 
 def spoiled(values: Floats, value: float) -> Floats:

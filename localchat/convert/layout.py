@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gguf.constants import GGMLQuantizationType
@@ -43,8 +43,11 @@ class Layout:
     header: bytes
     tensors: tuple[TensorPlan, ...]
     inputs: tuple[Path, ...]
-    types: Mapping[str, str] = field(default_factory=dict)
-    """Type of each tensor, by name."""
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Type of each tensor, by name."""
+        return {plan.target.name: plan.type.name for plan in self.tensors}
 
     @property
     def file_bytes(self) -> int:
@@ -91,8 +94,7 @@ def arrange(
         plans.append(TensorPlan(target, weights, kind, offset, count, matters))
         offset = aligned(offset + count)
     entries = [TensorEntry(plan.target.name, plan.type, plan.target.shape, plan.offset) for plan in plans]
-    types = {plan.target.name: plan.type.name for plan in plans}
-    return Layout(encode(metadata, entries), tuple(plans), tuple(inputs), types)
+    return Layout(encode(metadata, entries), tuple(plans), tuple(inputs))
 
 
 def weights_bytes(targets: Sequence[Target], types: Sequence[GGMLQuantizationType]) -> int:

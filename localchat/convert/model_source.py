@@ -15,12 +15,13 @@ from localchat.convert.names import Target
 from localchat.convert.recipe import Facts
 from localchat.convert.tensors import TensorRef
 from localchat.convert.weights import Packed, Weights
-from localchat.errors import BadFile, LocalchatError
+from localchat.errors import LocalchatError
 from localchat.gguf_file import ModelFile, Tensor, read_header
 
 Type = GGMLQuantizationType
 PRECISE = (Type.F32, Type.F16, Type.BF16, Type.Q8_0)
 NO_WEIGHTS = (Type.I8, Type.I16, Type.I32, Type.I64, Type.F64, Type.Q8_1, Type.Q8_K)  # ggml makes no floats of them
+LIMIT = 1 << 16  # of layers, heads and experts
 ARCHITECTURES = ("llama", "mistral3")
 DROPPED = ("split.", "quantize.imatrix.", "general.alignment")  # true of the old file only
 
@@ -57,12 +58,12 @@ def _check(model: ModelFile, allow_low_bits: bool) -> None:
 
 def facts_of(model: ModelFile) -> Facts:
     """What the mixing rules look at, from a header. Raises BadFile where it is not there."""
-    heads = _whole(model, "attention.head_count")
+    heads = model.whole("attention.head_count", limit=LIMIT)
     return Facts(
-        layers=_whole(model, "block_count"),
+        layers=model.whole("block_count", limit=LIMIT),
         heads=heads,
-        kv_heads=_whole(model, "attention.head_count_kv", heads),
-        experts=_whole(model, "expert_count", 0),
+        kv_heads=model.whole("attention.head_count_kv", heads, limit=LIMIT),
+        experts=model.whole("expert_count", limit=LIMIT) if model.fact("expert_count", 0) else 0,
         tied=all(tensor.name != "output.weight" for tensor in model.tensors),
         architecture=model.architecture,
     )
@@ -90,10 +91,3 @@ def _metadata(model: ModelFile, file: str, imatrix: Imatrix | None) -> Metadata:
                 source.seek(start)
                 kept[key] = Encoded(source.read(end - start))
     return {**kept, **type_metadata(file, imatrix)}
-
-
-def _whole(model: ModelFile, key: str, default: int | None = None) -> int:
-    value = model.fact(key, default)
-    if type(value) is not int or not 0 <= value <= 1 << 16 or (value == 0 and default != 0):
-        raise BadFile(f"{model.path.name} does not say its {key.replace('_', ' ')}", "convert or download it again")
-    return value

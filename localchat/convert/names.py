@@ -106,8 +106,6 @@ PREFIXES = (
     ("model.language_model.", "model."),
     ("language_model.lm_head", "lm_head"),
 )
-
-
 BARE = ("layers.", "embed_tokens.", "norm.")  # a model saved without its head
 
 

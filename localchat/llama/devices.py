@@ -1,19 +1,18 @@
 """The devices that this build of llama.cpp will use, as llama.cpp itself counts them.
 
 Asking a GPU backend creates a context on the GPU and runs a driver's code, so it is done in a child process that ends:
-`python -m localchat.llama.devices` prints the list as JSON.
+`python -m localchat.llama.devices`.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
-import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
+from localchat.child import answer, ask
+from localchat.errors import LocalchatError
 from localchat.llama.libraries import load_library
 
 KINDS = {1: "gpu", 2: "igpu", 3: "accelerator"}  # enum ggml_backend_dev_type; 0 is the CPU itself
@@ -37,16 +36,13 @@ class Device:
 def devices() -> tuple[Device, ...]:
     """The devices besides the CPU, asked once in a child process; none where the child fails."""
     try:
-        answer = subprocess.run(
-            [sys.executable, "-m", "localchat.llama.devices"],
-            capture_output=True, timeout=TIMEOUT_SECONDS, check=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        return tuple(Device(**fields) for fields in json.loads(answer.stdout.splitlines()[-1]))
-    except (subprocess.SubprocessError, OSError, ValueError, IndexError, TypeError):
+        found = ask("localchat.llama.devices", {}, TIMEOUT_SECONDS)
+        return tuple(Device(**fields) for fields in found["devices"])
+    except (LocalchatError, OSError, KeyError, TypeError):
         return ()
 
 
-def _ask() -> list[Device]:
+def _listed() -> list[Device]:
     ggml = _library()
     handles = [ggml.ggml_backend_dev_get(index) for index in range(ggml.ggml_backend_dev_count())]
     return [_device(ggml, handle) for handle in handles if ggml.ggml_backend_dev_type(handle) in KINDS]
@@ -88,4 +84,4 @@ def _library() -> ctypes.CDLL:
 
 
 if __name__ == "__main__":
-    print(json.dumps([asdict(device) for device in _ask()]))
+    answer(lambda _question: {"devices": [asdict(device) for device in _listed()]})

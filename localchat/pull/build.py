@@ -44,7 +44,7 @@ Building = Generator[Progress, None, Built]
 def build(parts: Parts, name: str, quant: str, out: Path, threads: int, making: Making, template: str = "") -> Building:
     """Convert a checkpoint to the file `out`. Raises LocalchatError and then leaves nothing behind."""
     checkpoint = read_checkpoint(parts.folder, name, parts.base, template or None)
-    result = layout(checkpoint, quant, imatrix_of(making))
+    result = layout(checkpoint, quant, _imatrix(making))
     finished, proof = yield from _written(checkpoint, result, out, threads)
     small = {file: _sha256(path) for file, path in small_files(parts.folder).items()}
     if parts.base is not None:
@@ -52,15 +52,18 @@ def build(parts: Parts, name: str, quant: str, out: Path, threads: int, making: 
     return Built(finished.sha256, {**small, **finished.inputs}, result.types, checkpoint.notes, proof)
 
 
-def rebuild(path: Path, quant: str, out: Path, threads: int, making: Making) -> Building:
-    """Quantize the model file at `path` anew. Raises LocalchatError and then leaves nothing behind."""
-    result = requantized(path, quant, imatrix_of(making), allow_low_bits=making.allow_requantize)
+def rebuild(result: Layout, out: Path, threads: int) -> Building:
+    """Write another model file anew, as `relayout` says. Raises LocalchatError and then leaves nothing behind."""
     finished, proof = yield from _written(None, result, out, threads)
     return Built(finished.sha256, finished.inputs, result.types, (), proof)
 
 
-def imatrix_of(making: Making) -> Imatrix | None:
-    """The importance matrix that the user named, if any. Raises BadFile where the file is none."""
+def relayout(path: Path, quant: str, making: Making) -> Layout:
+    """What the model file at `path` becomes in another type. Raises LocalchatError where it should not."""
+    return requantized(path, quant, _imatrix(making), allow_low_bits=making.allow_requantize)
+
+
+def _imatrix(making: Making) -> Imatrix | None:
     return read_imatrix(making.imatrix) if making.imatrix else None
 
 

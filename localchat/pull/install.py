@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from localchat import __version__, library
-from localchat.convert.model_source import requantized
 from localchat.convert.proof.prove import Proof
 from localchat.convert.recipe import file_type
 from localchat.errors import LocalchatError
@@ -22,7 +21,7 @@ from localchat.paths import models_folder
 from localchat.plan.facts import candidate_of, shape_of
 from localchat.plan.hardware import Hardware, detect
 from localchat.plan.plan import Candidate, Plan, Wish, plan
-from localchat.pull.build import Building, Built, build, imatrix_of, rebuild
+from localchat.pull.build import Building, Built, build, rebuild, relayout
 from localchat.pull.checking import hashing
 from localchat.pull.decide import check_disk, plan_for
 from localchat.pull.events import Chosen, Pull, Ready
@@ -49,7 +48,7 @@ def convert(source: Source, out: Path, quant: str, threads: int) -> Building:
     """Write the checkpoint of a source as a model file of this type, without installing it. Raises LocalchatError."""
     quant, making = file_type(quant), source.making
     if isinstance(source.place, ModelFilePath):
-        return (yield from rebuild(source.place.path, quant, out, threads, making))
+        return (yield from rebuild(relayout(source.place.path, quant, making), out, threads))
     if isinstance(source.place, Folder):
         parts = parts_of_folder(source.place.path, making.base)
     else:
@@ -62,6 +61,7 @@ def convert(source: Source, out: Path, quant: str, threads: int) -> Building:
 
 
 def _from_folder(source: Source, folder: Path, wish: Wish, hardware: Hardware) -> Pull:
+    _check_name(source.name, str(folder))
     parts = parts_of_folder(folder, source.making.base)
     yield from _from_parts(source, parts, str(folder), None, plan_for(parts.config(), hardware, wish))
 
@@ -79,7 +79,6 @@ def _from_hub(source: Source, repo: Repo, wish: Wish, hardware: Hardware) -> Pul
 
 def _from_parts(source: Source, parts: Parts, origin: str, commit: str | None, chosen: Plan) -> Pull:
     """Download what is missing, convert, install; what was downloaded goes when it is not needed any more."""
-    _check_name(source.name, origin)
     is_untouched, missing = parts.is_untouched, parts.missing_bytes
     try:
         yield Chosen(source.name, origin, chosen, missing, chosen.weights_bytes)
@@ -122,13 +121,12 @@ def _from_model_file(source: Source, path: Path, wish: Wish, hardware: Hardware)
 def _requantized(source: Source, model: ModelFile, origin: str, wish: Wish, hardware: Hardware) -> Pull:
     """Another type is wanted than the file has: it is quantized anew."""
     quant = file_type(wish.quant or model.quant)
-    making = source.making
-    result = requantized(model.path, quant, imatrix_of(making), allow_low_bits=making.allow_requantize)
+    result = relayout(model.path, quant, source.making)
     chosen = plan(shape_of(model), [Candidate(quant, result.file_bytes - len(result.header))], hardware, wish)
     yield Chosen(source.name, origin, chosen, 0, chosen.weights_bytes)
     with _unfinished_discarded(source.name):
         out = _path(source, quant)
-        built = yield from rebuild(model.path, quant, out, chosen.threads, making)
+        built = yield from rebuild(result, out, chosen.threads)
         installed = _recorded(source, out, quant, origin, None, built)
     yield Ready(installed)
 
