@@ -113,7 +113,9 @@ def _check_weights(model: ModelFile, receipt: Receipt) -> Verifying:
 def _source(model: ModelFile, receipt: Receipt) -> Generator[Progress, None, tuple[Layout | None, str]]:
     """How the model came about, or why that cannot be told."""
     place = Path(receipt.source)
-    if not receipt.recipe or not place.is_absolute() or not place.exists():
+    if not receipt.recipe:
+        return None, "the file was not made here"
+    if not place.is_absolute() or not place.exists():
         return None, "the source is not on this machine"
     if any(name.startswith("base/") for name in receipt.inputs):
         return None, "it is an adapter, whose base is not recorded"

@@ -106,7 +106,7 @@ def _at_text(between: str, words: Words, stopping: Sequence[int]) -> tuple[Check
     if not stop:
         ends = ", ".join(words.texts[id] for id in stopping[:4])
         return Check("stop", "noted", f"the template puts nothing behind a reply; replies stop at {ends}"), ()
-    what = f"a turn ends with the text {stop!r}, which is no token of the model, so replies stop at that text"
+    what = f"a turn ends with the text {stop!r}, which is no token of the model, so that text has to stop replies"
     return Check("stop", "repaired", what), (stop,)
 
 
