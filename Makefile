@@ -7,6 +7,10 @@ PYTHON  ?= python3
 VENV    ?= .venv
 BACKEND ?= $(if $(filter Darwin,$(shell uname -s)),metal,cpu)
 
+# GCC leaves out what configures the tiles of AMX in llama.cpp (its pull request 26954), and the program ends by SIGILL.
+AMX   = $(shell grep -qsw amx_int8 /proc/cpuinfo && echo | cc -mno-amx-int8 -E - >/dev/null 2>&1 && echo present)
+NOAMX = $(if $(AMX),-DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8)
+
 FLAGS_cpu    =
 FLAGS_cuda   = -DGGML_CUDA=ON
 FLAGS_metal  = -DGGML_METAL=ON
@@ -19,7 +23,7 @@ CORES = $(shell getconf _NPROCESSORS_ONLN)
 WORKERS = $(shell test $(CORES) -lt 4 && echo $(CORES) || echo 4)
 LLAMA = $(VENV)/.llama-$(BACKEND)
 # A wheel in pip's cache was built for whatever backend came first: only the ordinary one may come from there.
-CACHE = $(if $(filter cpu metal,$(BACKEND)),,--no-cache-dir)
+CACHE = $(if $(filter cpu metal,$(BACKEND)$(AMX)),,--no-cache-dir)
 
 .PHONY: chat test check bench clean
 
@@ -48,7 +52,7 @@ $(VENV)/.python:
 $(LLAMA): constraints.txt | $(VENV)/.python
 	$(if $(filter undefined,$(origin FLAGS_$(BACKEND))),$(error BACKEND=$(BACKEND) is unknown; it is one of cpu cuda metal vulkan rocm))
 	@echo "Installing llama-cpp-python for $(BACKEND): where it must be compiled, this takes about 5 minutes on 2 cores."
-	CMAKE_ARGS="-DLLAVA_BUILD=OFF $(FLAGS_$(BACKEND))" CMAKE_BUILD_PARALLEL_LEVEL=$(CORES) \
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF $(NOAMX) $(FLAGS_$(BACKEND))" CMAKE_BUILD_PARALLEL_LEVEL=$(CORES) \
 		$(PIP) install --quiet $(CACHE) --force-reinstall --no-deps -c constraints.txt llama-cpp-python
 	@rm -f $(VENV)/.llama-*
 	@touch $@

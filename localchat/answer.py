@@ -11,7 +11,7 @@ from typing import Any
 from localchat.chat import Forgotten, TurnEvent, recommended, reply
 from localchat.conversation import Conversation
 from localchat.engine.events import Done, Piece, Reading
-from localchat.launch import launch, plan_now
+from localchat.launch import Launch, launch
 from localchat.library import Installed, remember_use
 from localchat.prompt.ledger import Ledger
 from localchat.settings import Settings
@@ -20,7 +20,7 @@ from localchat.text import clean, is_interactive
 
 def answer(
     model: Installed, settings: Settings, prompt: str, system: str | None, stops: Sequence[str],
-    changes: dict[str, Any], context: int | None, as_json: bool,
+    changes: dict[str, Any], how: Launch, as_json: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Load the model and answer: print the answer as it comes, or for a program return it with its facts."""
     printer = _Collector(model.name) if as_json else _Printer()
@@ -28,7 +28,9 @@ def answer(
     system = system if system is not None else settings.system or model.receipt.system
     if system:
         conversation = conversation.say("system", system)
-    with launch(model, plan_now(model, settings, context), printer.loading) as engine:
+    launched = launch(model, settings, printer.loading, how)
+    with launched.engine as engine:
+        printer.note(launched.notes)
         sampling = recommended(engine, model.receipt.sampling, changes)
         all_stops = (*model.receipt.stops, *stops)
         with closing(reply(engine, conversation.ask(prompt), sampling, all_stops, Forgotten())) as events:
@@ -49,6 +51,11 @@ class _Printer:
 
     def loading(self, fraction: float) -> None:
         self._show_status(f"loading {fraction:.0%}")
+
+    def note(self, notes: Sequence[str]) -> None:
+        self._show_status("")
+        for note in notes:
+            print(f"note: {clean(note)}", file=sys.stderr)
 
     def show(self, event: TurnEvent) -> None:
         match event:
@@ -84,10 +91,14 @@ class _Collector:
     def __init__(self, model: str) -> None:
         self.done: Done | None = None
         self._model, self._text = model, ""
+        self._notes: list[str] = []
         self._ledger = Ledger(0, 0, 0)
 
     def loading(self, fraction: float) -> None:
         """Programs do not wait for words."""
+
+    def note(self, notes: Sequence[str]) -> None:
+        self._notes = list(notes)
 
     def show(self, event: TurnEvent) -> None:
         match event:
@@ -116,4 +127,5 @@ class _Collector:
                 "tokens_per_second": usage.tokens_per_second,
             },
             "ledger": asdict(self._ledger),
+            "notes": self._notes,
         }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from localchat.library import Installed
+    from localchat.plan.wish import Goal, Wish
     from localchat.settings import Settings
 
 PROMPT_LIMIT_BYTES = 16 << 20
@@ -34,6 +35,69 @@ def making_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(MAKING):
         command = option(command)
     return command
+
+
+RPC_HELP = "Server of llama.cpp's RPC backend whose devices count as well; can be given often. Trusted networks only."
+CONTEXT_LEAST = 64
+GOALS = ("balanced", "quality", "speed", "context")
+WISHES = (
+    click.option(
+        "--quant", default="auto", metavar="TYPE", help="A type such as Q4_K_M; auto takes what suits this machine."
+    ),
+    click.option("--size", metavar="BYTES", help="Largest size of the model, such as 4.2GiB."),
+    click.option("--context", type=click.IntRange(CONTEXT_LEAST), help="Tokens of context that must fit as well."),
+    click.option("--goal", type=click.Choice(GOALS), default="balanced", help="What to value most."),
+    click.option("--gpu-memory", metavar="BYTES", help="Use at most so much of each GPU's memory."),
+    click.option("--memory", metavar="BYTES", help="Use at most so much of the main memory."),
+)
+
+
+def rpc_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Devices of other machines."""
+    return click.option("--rpc", multiple=True, metavar="HOST:PORT", help=RPC_HELP, callback=_addresses)(command)
+
+
+def loading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that loads a model."""
+    help_text = "Tokens of context to load the model with."
+    return click.option("--context", type=click.IntRange(CONTEXT_LEAST), help=help_text)(rpc_option(command))
+
+
+def wish_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that makes a plan; `wished` takes them."""
+    for option in reversed(WISHES):
+        command = option(command)
+    return command
+
+
+def wished(
+    quant: str, size: str | None, context: int | None, goal: Goal, gpu_memory: str | None, memory: str | None
+) -> Wish:
+    """What the options of `wish_options` ask for. Raises click.BadParameter for what is no size."""
+    from localchat.plan.wish import Wish
+
+    return Wish(
+        quant=None if quant.lower() == "auto" else quant.upper(),
+        context=context or 0,
+        size_bytes=size_bytes(size, "--size"),
+        threads=settings().threads,
+        goal=goal,
+        gpu_memory_bytes=size_bytes(gpu_memory, "--gpu-memory"),
+        memory_bytes=size_bytes(memory, "--memory"),
+    )
+
+
+def _addresses(_context: click.Context, _option: click.Parameter, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """The addresses, checked. Raises click.BadParameter."""
+    if addresses:
+        from localchat.llama.rpc import check_address
+
+        for address in addresses:
+            try:
+                check_address(address)
+            except LocalchatError as error:
+                raise click.BadParameter(f"{error}: {error.hint}") from error
+    return addresses
 
 
 def settings() -> Settings:
@@ -55,7 +119,7 @@ def model_named(name: str, commands: Collection[str] = ()) -> Installed:
     entry = lookup(name)
     if entry is None or not package_file(entry) or entry.name in {model.name for model in installed()}:
         return _found(find, entry.name if entry else name, commands)
-    from localchat.plan.plan import Wish
+    from localchat.plan.wish import Wish
     from localchat.printing import follow_pull
     from localchat.pull.install import pull as pulled
     from localchat.pull.source import parse
@@ -96,11 +160,11 @@ def check_sampling(changes: dict[str, Any]) -> None:
         raise click.UsageError(f"{error}: {error.hint}") from error
 
 
-def size_bytes(text: str | None) -> int:
+def size_bytes(text: str | None, option: str) -> int:
     """Bytes of a size such as 4.2GiB; 0 where none was given. Raises click.BadParameter."""
     from localchat.text import parse_size
 
     try:
         return parse_size(text) if text else 0
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--size") from error
+        raise click.BadParameter(str(error), param_hint=option) from error

@@ -28,3 +28,12 @@ class ContextFull(LocalchatError):
 
 class EngineDied(LocalchatError):
     """The child process that runs llama.cpp ended on its own."""
+
+
+class NoMemory(LocalchatError):
+    """An allocation that failed while a model was loaded; a smaller plan may still fit."""
+
+    def __init__(self, message: str, hint: str, where: str) -> None:
+        super().__init__(message, hint)
+        self.where = where
+        """The name of the memory that was too small."""

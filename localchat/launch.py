@@ -1,38 +1,118 @@
-"""An installed model becomes a running engine: planned with what is free now, then loaded."""
+"""An installed model becomes a running engine: planned with what is free now, loaded, planned smaller if need be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from localchat.engine.process import EngineProcess, Placement
+from localchat.engine.process import EngineProcess
+from localchat.errors import NoMemory
 from localchat.gguf_file import read_header
 from localchat.library import Installed
+from localchat.llama.placement import HOST
 from localchat.paths import logs_folder, models_folder
-from localchat.plan.facts import candidate_of, shape_of
-from localchat.plan.hardware import detect
-from localchat.plan.plan import Plan, Wish, plan
+from localchat.plan.facts import subject_of
+from localchat.plan.here import this_machine
+from localchat.plan.make import make_plan
+from localchat.plan.plan import Plan
+from localchat.plan.truth import Load, load_of, loads, remember
+from localchat.plan.wish import Wish
 from localchat.settings import Settings
+from localchat.text import size
 
 LOGS_KEPT = 10
+TRIES = 4
 
 
-def plan_now(model: Installed, settings: Settings, context: int | None = None) -> Plan:
-    """How this model would be loaded at this moment; a `context` asked for is taken by its word.
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a model is to be loaded, as the user said."""
+
+    context: int = 0
+    """Tokens; 0 takes the setting, and else leaves it to the plan."""
+    rpc: tuple[str, ...] = ()
+    """HOST:PORT of other machines' devices."""
+
+
+AS_SET = Launch()
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A running engine and how it came to be."""
+
+    engine: EngineProcess
+    plan: Plan
+    notes: tuple[str, ...]
+    """What the user should know: what did not fit, and what is less than the last time; a sentence each."""
+
+
+def plan_now(model: Installed, settings: Settings, how: Launch = AS_SET) -> Plan:
+    """How this model would be loaded at this moment; a context that is asked for is taken by its word.
 
     Raises LocalchatError where it cannot be loaded, BadFile if it is damaged.
     """
-    file = read_header(model.path)
-    shape = shape_of(file)
-    wish = Wish(context=context or min(settings.context, shape.context), threads=settings.threads)
-    return plan(shape, [candidate_of(file)], detect(models_folder()), wish)
+    subject = subject_of(read_header(model.path))
+    wish = Wish(context=how.context or min(settings.context, subject.shape.context), threads=settings.threads)
+    machine = this_machine(models_folder(), rpc=how.rpc)
+    return make_plan(subject, machine, wish, model.receipt.file_sha256)
 
 
-def launch(model: Installed, chosen: Plan, progress: Callable[[float], None]) -> EngineProcess:
-    """Load the model in a child process; `progress` hears fractions. Raises LocalchatError, EngineDied."""
-    placement = Placement(chosen.context, chosen.gpu_layers, chosen.threads, chosen.batch, chosen.kv_type)
-    return EngineProcess(model.path, placement, _new_log(), progress)
+def launch(model: Installed, settings: Settings, progress: Callable[[float], None], how: Launch = AS_SET) -> Launched:
+    """Load the model in a child process; `progress` hears fractions.
+
+    Where memory does not suffice after all, the next smaller plan is tried. Raises LocalchatError, EngineDied.
+    """
+    before, notes = _last(model, loads()), []
+    for left in reversed(range(TRIES)):
+        chosen = plan_now(model, settings, how)
+        try:
+            engine = EngineProcess(model.path, chosen.placement(how.rpc), _new_log(), progress)
+        except NoMemory as error:
+            remember(load_of(model.receipt.file_sha256, chosen, "failed", {}, error.where))
+            if not left:
+                raise
+            notes.append(f"{error} ({_words(chosen)}), so less was tried")
+            continue
+        # a device of another machine may not say by how much its memory shrank
+        actual = {taken.name: taken.resident_bytes for taken in engine.loaded.taken if taken.resident_bytes > 0}
+        remember(load_of(model.receipt.file_sha256, chosen, "loaded", actual))
+        is_asked_for = bool(how.context or settings.context)
+        return Launched(engine, chosen, (*notes, *_changes(before, chosen, is_asked_for)))
+    raise AssertionError("the last try returns or raises")
+
+
+def _last(model: Installed, known: Sequence[Load]) -> Load | None:
+    """How the model was last planned or loaded."""
+    same = (load for load in reversed(known) if load.model == model.receipt.file_sha256 and load.outcome != "failed")
+    return next(same, None)
+
+
+def _changes(before: Load | None, chosen: Plan, is_asked_for: bool) -> Iterator[str]:
+    """What is less than the last time, because less memory is free; not the context where the user named it."""
+    if before is None:
+        return
+    less = []
+    if chosen.context < before.context and not is_asked_for:
+        less.append(f"{chosen.context:,} instead of {before.context:,} tokens of context")
+    if (chosen.kv_type, before.kv_type) == ("q8_0", "f16"):
+        less.append("a q8_0 KV cache instead of f16")
+    if chosen.gpu_layers < before.gpu_layers:
+        less.append(f"{chosen.gpu_layers} instead of {before.gpu_layers} layers on the GPU")
+    for part in chosen.predicted:
+        then = before.parts.get(part.use.name)
+        if less and then is not None and part.room.free_bytes < then.free_bytes:
+            where = "memory" if part.use.name == HOST else part.use.name
+            now = f"{size(part.room.free_bytes)} of {where} are free now, {size(then.free_bytes)} were before"
+            yield f"{now}: the model runs with {', '.join(less)}"
+            return
+
+
+def _words(chosen: Plan) -> str:
+    where = f", {chosen.gpu_layers} of {chosen.layers + 1} layers on the GPU" if chosen.gpu_layers else ""
+    return f"{chosen.context:,} tokens of context, {chosen.kv_type} KV cache{where}"
 
 
 def _new_log() -> Path:

@@ -44,6 +44,11 @@ def logs_folder() -> Path:
     return private_folder(home() / "logs")
 
 
+def measured_folder() -> Path:
+    """What was measured on this machine and is not measured again."""
+    return private_folder(home() / "measured")
+
+
 def history_file() -> Path:
     """The SQLite file of all conversations."""
     return private_folder(home()) / "history.db"

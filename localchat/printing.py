@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from localchat.errors import LocalchatError
 from localchat.gguf_file import ModelFile
 from localchat.library import Check, Installed
-from localchat.plan.plan import Plan
 from localchat.pull.events import Chosen, Progress, PullEvent, Ready
 from localchat.pull.offers import Offer
 from localchat.pull.pace import Pace
@@ -155,33 +154,9 @@ def sentence(chosen: Chosen) -> str:
     """The decision in words, the reason first."""
     download = f"{size(chosen.download_bytes)} to download, " if chosen.download_bytes else ""
     disk = f"{size(chosen.disk_bytes)} on the disk" if chosen.disk_bytes else "linked, not copied"
-    return f"{chosen.name}: {'; '.join(chosen.plan.reasons)}.\n{download}{disk}."
-
-
-def plan_facts(name: str, plan: Plan, download_bytes: int, disk_bytes: int) -> dict[str, Any]:
-    """A plan as programs read it."""
-    place = "GPU" if plan.fits == "gpu" else "memory"
-    device = {
-        "name": place, "weights_bytes": plan.weights_bytes, "kv_bytes": plan.kv_bytes,
-        "compute_bytes": plan.compute_bytes, "free_bytes": plan.room_bytes,
-    }  # fmt: skip
-    return {
-        "model": name,
-        "quant": plan.quant,
-        "bits_per_weight": plan.bits_per_weight,
-        "context": plan.context,
-        "kv_type": plan.kv_type,
-        "gpu_layers": plan.gpu_layers,
-        "layers": plan.layers,
-        "threads": plan.threads,
-        "batch": plan.batch,
-        "flash_attention": "auto",
-        "fits": plan.fits,
-        "predicted": {"devices": [device], "tokens_per_second": None},
-        "download_bytes": download_bytes,
-        "disk_bytes": disk_bytes,
-        "reasons": list(plan.reasons),
-    }
+    rate = chosen.plan.tokens_per_second
+    speed = f"; about {rate:.0f} tokens/s are predicted" if rate and rate >= 1 else ""
+    return f"{chosen.name}: {'; '.join(chosen.plan.reasons)}.\n{download}{disk}{speed}."
 
 
 def model_facts(model: Installed) -> dict[str, Any]:
@@ -250,6 +225,8 @@ def print_checks(checks: Sequence[Check]) -> None:
 
 def offer_facts(offer: Offer) -> dict[str, Any]:
     """A catalog entry as programs read it, with the plan for this machine."""
+    from localchat.commands.plan_page import plan_facts
+
     entry = offer.entry
     facts = {key: value for key, value in asdict(entry).items() if key not in ("config", "title", "download_bytes")}
     plan = offer.plan and plan_facts(entry.name, offer.plan, entry.download_bytes, offer.plan.weights_bytes)

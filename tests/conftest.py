@@ -15,6 +15,9 @@ from localchat.catalog import lookup
 from localchat.convert.checkpoint import read_checkpoint
 from localchat.convert.layout import layout
 from localchat.convert.write import write
+from localchat.llama import libraries
+from localchat.llama.bandwidth import ANY, Rates
+from localchat.plan import bandwidth
 from localchat.pull.source import package_file
 
 DATA = Path(__file__).parent / "data"
@@ -43,6 +46,18 @@ def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     _http.close_session()
     yield
     _http.close_session()
+
+
+@pytest.fixture(autouse=True)
+def rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast memories are is made up: to measure it takes seconds, and every test has a home that knows nothing."""
+    monkeypatch.setattr(bandwidth, "measure", lambda *_: (Rates({ANY: 20e9}), True))
+
+
+@pytest.fixture(autouse=True)
+def processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The commands that tests expect do not depend on what the processor of this machine can do."""
+    monkeypatch.setattr(libraries, "CPU_FACTS", tmp_path / "no-cpuinfo")
 
 
 @pytest.fixture

@@ -9,24 +9,20 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fakes import ScriptedEngine
+from made_up import GIB, plan
 
 from localchat.catalog import lookup
 from localchat.errors import LocalchatError
 from localchat.history.store import History
 from localchat.library import Installed, Receipt, folder_for, record
 from localchat.paths import history_file
-from localchat.plan.plan import Plan
 from localchat.pull.events import Progress, Pull, PullEvent
 from localchat.pull.offers import Offer
 from localchat.settings import Settings
 from localchat.tui.app import LocalchatApp, make_app
 from localchat.tui.services import Running, Services
 
-PLAN = Plan(
-    quant="Q4_K_M", weights_bytes=4 << 30, kv_bytes=1 << 30, compute_bytes=0, room_bytes=8 << 30, bits_per_weight=4.8,
-    context=512, kv_type="f16", gpu_layers=0, layers=2, threads=2, batch=512, fits="memory",
-    reasons=("because it fits",),
-)  # fmt: skip
+PLAN = plan(4 * GIB, "because it fits")
 PATIENCE_SECONDS = 20.0
 
 

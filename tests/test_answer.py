@@ -8,18 +8,21 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fakes import ScriptedEngine, engine_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up import GIB, plan
 
 from localchat import answer
 from localchat.cli import main
 from localchat.engine.events import Done, Event, Piece, Reading, Usage
+from localchat.engine.process import EngineProcess
+from localchat.launch import Launched
 from localchat.library import find
-from localchat.plan.plan import Wish
+from localchat.plan.wish import Wish
 from localchat.pull.install import pull
 from localchat.pull.source import parse
 from localchat.sampling import Sampling
@@ -47,8 +50,12 @@ def engine(monkeypatch: pytest.MonkeyPatch, chatml_file: Path) -> Attentive:
     for _ in pull(parse(str(chatml_file)), Wish()):
         pass
     engine = Attentive(PARIS)
-    monkeypatch.setattr(answer, "launch", lambda *_: nullcontext(engine))
+    monkeypatch.setattr(answer, "launch", lambda *_: launched(engine))
     return engine
+
+
+def launched(engine: ScriptedEngine, *notes: str) -> Launched:
+    return Launched(cast("EngineProcess", nullcontext(engine)), plan(GIB), notes)
 
 
 @pytest.fixture(autouse=True)
@@ -188,7 +195,22 @@ def test_an_answer_as_json_has_the_fields_of_the_contract(engine: Attentive, cap
         "usage": {"prompt_tokens": 20, "cached_tokens": 8, "completion_tokens": 11},
         "timings": {"first_token": 0.1, "prompt_tokens_per_second": 60.0, "tokens_per_second": 20.0},
         "ledger": {"window_tokens": 512, "used_tokens": len(engine.prompts[0]), "dropped_turns": 0},
+        "notes": [],
     }
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_is_to_be_known_of_the_load_is_beside_the_answer(
+    engine: Attentive, monkeypatch: pytest.MonkeyPatch, capsys: Captured, as_json: bool
+) -> None:
+    monkeypatch.setattr(answer, "launch", lambda *_: launched(engine, "less was \x1b[2J tried"))
+    assert run("Why?", *(["--json"] if as_json else [])) == 0
+    said = capsys.readouterr()
+    if as_json:
+        assert json.loads(said.out)["notes"] == ["less was \x1b[2J tried"]
+        assert said.err == ""
+    else:
+        assert said == ("It is Paris.\n", "note: less was ␛[2J tried\n")
 
 
 @pytest.mark.parametrize("text", ["\x1b[31m", "lone \ud800", "😀\x00\n", '"quoted"'])

@@ -15,6 +15,7 @@ from pull_hub import REPO, SHARDS, publishing
 
 from localchat.cli import localchat, main
 from localchat.errors import LocalchatError
+from localchat.launch import Launch
 from localchat.library import find
 from localchat.paths import models_folder
 
@@ -75,8 +76,13 @@ WRONG_USAGE = [
     ["run", "smollm2", "Hi", "--temperature", "hot"],
     ["run", "smollm2", "Hi", "--context", "1"],
     ["run", "smollm2", "Hi", "--no-such-flag"],
+    ["run", "smollm2", "Hi", "--rpc", "nowhere"],
     ["pull"],
     ["pull", "smollm2", "--size", "large"],
+    ["pull", "smollm2", "--memory", "much"],
+    ["pull", "smollm2", "--gpu-memory", "much"],
+    ["pull", "smollm2", "--goal", "joy"],
+    ["pull", "smollm2", "--rpc", "nowhere"],
     ["convert", "smollm2", "out.gguf"],
     ["--no-such-flag"],
     ["models", "extra"],
@@ -140,18 +146,18 @@ def test_a_word_that_is_nearly_a_command_gets_a_hint(capsys: Captured, word: str
 # The app
 
 
-Opened = list[tuple[str | None, int | None]]
+Opened = list[tuple[str | None, Launch]]
 
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
-    """The model and the context that the app was opened with, on what seems to be a terminal."""
+    """The model that the app was opened with, and how it is to be loaded, on what seems to be a terminal."""
     opened: Opened = []
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: True)
 
-    def run_app(_settings: object, model: Any, context: int | None) -> None:
-        opened.append((model.name if model else None, context))
+    def run_app(_settings: object, model: Any, how: Launch) -> None:
+        opened.append((model.name if model else None, how))
 
     monkeypatch.setitem(sys.modules, "localchat.tui", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "localchat.tui.app", SimpleNamespace(run_app=run_app))
@@ -160,14 +166,17 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
 
 def test_without_a_command_the_app_opens(opened: Opened) -> None:
     assert main([]) == 0
-    assert opened == [(None, None)]
+    assert opened == [(None, Launch())]
 
 
 @pytest.mark.usefixtures("smollm2_file")
 def test_a_model_opens_the_app_with_it(opened: Opened) -> None:
     assert main(["smollm2"]) == 0
     assert main(["smollm2", "--context", "1024"]) == 0
-    assert opened == [("smollm2", None), ("smollm2", 1024)]
+    assert main(["smollm2", "--rpc", "a:1", "--rpc", "b:2"]) == 0
+    assert opened == [
+        ("smollm2", Launch()), ("smollm2", Launch(context=1024)), ("smollm2", Launch(rpc=("a:1", "b:2"))),
+    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("piped")
@@ -185,8 +194,8 @@ def test_the_app_needs_a_stream_at_all(capsys: Captured, monkeypatch: pytest.Mon
 # What programs read
 
 PLAN = {
-    "model", "quant", "bits_per_weight", "context", "kv_type", "gpu_layers", "layers", "threads", "batch", "fits",
-    "predicted", "download_bytes", "disk_bytes", "reasons",
+    "model", "quant", "bits_per_weight", "context", "kv_type", "gpu_layers", "layers", "threads", "batch",
+    "flash_attention", "fits", "predicted", "download_bytes", "disk_bytes", "reasons",
 }  # fmt: skip
 
 
@@ -233,13 +242,10 @@ def test_a_dry_run_says_what_it_would_do_and_does_not(
     assert plan.keys() >= PLAN
     assert (plan["model"], plan["quant"], plan["context"]) == ("tiny", "Q4_K_M", 1000)
     assert plan["download_bytes"] == sum((chatml / name).stat().st_size for name in SHARDS)
+    assert plan["predicted"].keys() >= {"devices", "tokens_per_second"}
     assert plan["predicted"]["devices"][0].keys() >= {
-        "name",
-        "weights_bytes",
-        "kv_bytes",
-        "compute_bytes",
-        "free_bytes",
-    }
+        "name", "weights_bytes", "kv_bytes", "compute_bytes", "margin_bytes", "free_bytes",
+    }  # fmt: skip
     assert plan["reasons"]
     assert list(models_folder().iterdir()) == []
 

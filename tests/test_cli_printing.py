@@ -7,20 +7,16 @@ from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
 import pytest
+from made_up import plan
 
 from localchat import printing
 from localchat.errors import LocalchatError
-from localchat.plan.plan import Plan
 from localchat.printing import follow_pull, meter, print_error, print_json, print_table, sentence
 from localchat.pull.events import Chosen, Progress, PullEvent
 
 Captured = pytest.CaptureFixture[str]
 MIB = 1 << 20
-PLAN = Plan(
-    quant="Q4_K_M", weights_bytes=MIB, kv_bytes=MIB, compute_bytes=MIB, room_bytes=9 * MIB, bits_per_weight=4.8,
-    context=512, kv_type="f16",
-    gpu_layers=0, layers=2, threads=2, batch=512, fits="memory", reasons=("it fits", "it is small"),
-)  # fmt: skip
+PLAN = plan(MIB, "it fits", "it is small")
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_an_answer_can_be_written_to_any_terminal(monkeypatch: pytest.MonkeyPatc
         "import localchat.cli\nfrom unittest.mock import patch\n"
         "printer = _Printer()\n"
         "with patch('localchat.answer.answer', lambda *_: printer.show(Piece('Gr\\u00f6\\u00dfe \\U0001f600'))), "
-        "patch('localchat.cli.model_named'):\n"
+        "patch('localchat.commands.talk.model_named'):\n"
         "    sys.exit(localchat.cli.main(['run', 'tiny', 'Hi']))\n"
     )
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")

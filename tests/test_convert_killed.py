@@ -12,7 +12,7 @@ from tiny import refused
 
 from localchat.files import PARTIAL
 from localchat.library import find, installed
-from localchat.plan.plan import Wish
+from localchat.plan.wish import Wish
 from localchat.pull.install import pull
 from localchat.pull.source import parse
 
@@ -20,9 +20,21 @@ from localchat.pull.source import parse
 LIMITED = """
 import resource, signal, sys
 from localchat.cli import main
+from localchat.plan import bandwidth
+bandwidth.measure = lambda *_: (bandwidth.Rates(), True)  # takes seconds
 assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 sys.exit(main(sys.argv[1:]))
+"""
+
+# The plan needs a temporary file as large as the model, so it is made before the disk is full.
+PLANNED = f"""
+import sys
+from localchat.cli import main
+from localchat.plan import bandwidth
+bandwidth.measure = lambda *_: (bandwidth.Rates(), True)
+main([*sys.argv[1:], "--dry-run"])
+{LIMITED}
 """
 
 # Stops for good where it was told to, so that the test can kill it just there.
@@ -30,7 +42,7 @@ STOPPING = """
 import sys
 from pathlib import Path
 from localchat import library
-from localchat.plan.plan import Wish
+from localchat.plan.wish import Wish
 from localchat.pull.events import Progress
 from localchat.pull.install import pull
 from localchat.pull.source import parse
@@ -61,13 +73,21 @@ def files(folder: Path) -> set[str]:
 
 
 def test_a_pull_onto_a_full_disk_leaves_nothing(chatml: Path, home: Path) -> None:
-    done = run(LIMITED, "pull", str(chatml), "--quant", "Q8_0")
+    done = run(PLANNED, "pull", str(chatml), "--quant", "Q8_0")
     assert done.returncode == 1
     assert "the disk is full" in done.stderr
     assert "Traceback" not in done.stderr
     assert files(home / "models") == set()
     assert list((home / "models").iterdir()) == []
     assert installed() == []
+
+
+def test_a_plan_without_room_for_a_temporary_file_is_refused(chatml: Path, home: Path) -> None:
+    done = run(LIMITED, "pull", str(chatml), "--quant", "Q8_0", "--dry-run")
+    assert done.returncode == 1
+    assert "a sketch of the model could not be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((home / "models").iterdir()) == []
 
 
 @pytest.mark.parametrize("before", [None, "old"])

@@ -12,8 +12,9 @@ from engine_oracle import greedy
 from localchat.chat import prompt_for
 from localchat.conversation import Conversation
 from localchat.engine.events import Done, Event, Piece, Reading
-from localchat.engine.process import EngineProcess, Placement
+from localchat.engine.process import EngineProcess
 from localchat.errors import LocalchatError
+from localchat.llama.placement import Placement
 from localchat.sampling import Sampling
 
 pytestmark = pytest.mark.model
@@ -24,13 +25,13 @@ CONTEXT = 512
 
 @pytest.fixture(scope="module")
 def engine(chatml_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
-    with EngineProcess(chatml_file, Placement(CONTEXT, 0, 1, 512, "f16"), log(tmp_path_factory)) as engine:
+    with EngineProcess(chatml_file, Placement(CONTEXT, 1, 512, "f16"), log(tmp_path_factory)) as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
 def smollm2(smollm2_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
-    with EngineProcess(smollm2_file, Placement(2048, 0, 2, 512, "f16"), log(tmp_path_factory)) as engine:
+    with EngineProcess(smollm2_file, Placement(2048, 2, 512, "f16"), log(tmp_path_factory)) as engine:
         yield engine
 
 

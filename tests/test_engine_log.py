@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from localchat.engine.process import EngineProcess, Placement
+from localchat.engine.process import EngineProcess
 from localchat.engine.wire import FRAME_LIMIT_BYTES
 from localchat.errors import LocalchatError
+from localchat.llama.placement import Placement
 from localchat.sampling import Sampling
 
 pytestmark = pytest.mark.model
 
-PLACEMENT = Placement(512, 0, 1, 512, "f16")
+PLACEMENT = Placement(512, 1, 512, "f16")
 PATIENCE_SECONDS = 20.0
 
 
@@ -38,12 +39,13 @@ def engine(chatml_file: Path, log: Path) -> Iterator[EngineProcess]:
 QUIET = """
 import sys
 from pathlib import Path
-from localchat.engine.process import EngineProcess, Placement
+from localchat.engine.process import EngineProcess
+from localchat.llama.placement import Placement
 from localchat.sampling import Sampling
-with EngineProcess(Path(sys.argv[1]), Placement(512, 0, 1, 512, "f16"), Path(sys.argv[2])) as engine:
+with EngineProcess(Path(sys.argv[1]), Placement(512, 1, 512, "f16"), Path(sys.argv[2])) as engine:
     list(engine.reply([1, 300], Sampling(max_tokens=5), ()))
 try:
-    EngineProcess(Path("gone.gguf"), Placement(512, 0, 1, 512, "f16"), Path(sys.argv[2]))
+    EngineProcess(Path("gone.gguf"), Placement(512, 1, 512, "f16"), Path(sys.argv[2]))
 except Exception as error:
     assert type(error).__name__ == "LocalchatError"
 print("done")

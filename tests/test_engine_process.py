@@ -16,9 +16,10 @@ import psutil
 import pytest
 
 from localchat.engine.events import Piece
-from localchat.engine.process import EngineProcess, Placement
+from localchat.engine.process import EngineProcess
 from localchat.errors import EngineDied, LocalchatError
 from localchat.gguf_file import read_header
+from localchat.llama.placement import Placement
 from localchat.sampling import Sampling
 
 pytestmark = pytest.mark.model
@@ -29,7 +30,7 @@ PATIENCE_SECONDS = 20.0
 
 
 def placement(context: int = 8192) -> Placement:
-    return Placement(context, 0, 1, 512, "f16")
+    return Placement(context, 1, 512, "f16")
 
 
 @pytest.fixture
@@ -82,8 +83,18 @@ def test_a_death_in_a_reply_is_told_with_its_cause(
     with pytest.raises(EngineDied) as death:
         list(events)
     assert str(death.value) == f"the engine stopped: {cause}"
-    assert str(log) in death.value.hint
+    assert death.value.hint == f"its log is {log}"
     assert not engine.is_alive
+
+
+def test_a_build_for_another_processor_is_told_how_it_is_found_out(engine: EngineProcess) -> None:
+    events = engine.reply([1, 300], ENDLESS, ())
+    next(events)
+    os.kill(engine.pid, signal.SIGILL)
+    with pytest.raises(EngineDied) as death:
+        list(events)
+    assert "SIGILL" in str(death.value)
+    assert "localchat doctor" in death.value.hint
 
 
 def test_a_dead_engine_says_so_whatever_it_is_asked(engine: EngineProcess) -> None:
@@ -131,9 +142,10 @@ def test_an_iterator_may_be_closed_after_the_death(engine: EngineProcess) -> Non
 PARENT = """
 import sys, time
 from pathlib import Path
-from localchat.engine.process import EngineProcess, Placement
+from localchat.engine.process import EngineProcess
+from localchat.llama.placement import Placement
 from localchat.sampling import Sampling
-engine = EngineProcess(Path(sys.argv[1]), Placement(8192, 0, 1, 512, "f16"), Path(sys.argv[2]))
+engine = EngineProcess(Path(sys.argv[1]), Placement(8192, 1, 512, "f16"), Path(sys.argv[2]))
 events = engine.reply([1, 300], Sampling(temperature=0), ())
 next(events)
 print(engine.pid, flush=True)

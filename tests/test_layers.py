@@ -15,9 +15,9 @@ FUNCTION_LINES, FILE_LINES = 50, 300
 
 # The layers from the top; the modules and packages of one room may import each other.
 LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
-    (frozenset({"cli", "arguments", "printing", "__main__"}),),
+    (frozenset({"cli", "commands", "arguments", "printing", "__main__"}),),
     (frozenset({"tui"}), frozenset({"server"}), frozenset({"answer"})),
-    (frozenset({"chat"}), frozenset({"pull"}), frozenset({"launch"})),
+    (frozenset({"chat"}), frozenset({"pull"}), frozenset({"launch"}), frozenset({"doctor"})),
     (frozenset({"plan"}), frozenset({"engine"}), frozenset({"convert"})),
     (
         frozenset({"prompt"}), frozenset({"guard"}), frozenset({"history"}), frozenset({"kernels"}),

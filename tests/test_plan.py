@@ -1,4 +1,4 @@
-"""The choice of type, context and placement: a table of machines, and what holds for every machine there could be."""
+"""What is chosen for a model on a machine: a table of machines, wishes, and the order in which things are given up."""
 
 from __future__ import annotations
 
@@ -6,264 +6,257 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tiny import refused, sound_or_refused
+from planning import (
+    GIB,
+    LITTLE,
+    MACHINES,
+    MIB,
+    MISTRAL,
+    MIXTRAL,
+    NEMO,
+    SMALL,
+    Summary,
+    device,
+    machine,
+    made_up,
+    planned,
+    summary,
+)
+from tiny import refused
 
-from localchat.catalog import lookup
-from localchat.convert.config import parse_config
 from localchat.errors import LocalchatError
-from localchat.llama.devices import Device
+from localchat.llama.placement import HOST
+from localchat.plan import margins
 from localchat.plan.hardware import Hardware
-from localchat.plan.plan import GOOD, LOW, Candidate, Plan, Shape, Wish, compute_bytes, kv_bytes, plan
-from localchat.pull.decide import candidates, shape_for
+from localchat.plan.plan import Plan
+from localchat.plan.rungs import kv_types
+from localchat.plan.wish import Wish
+from localchat.plan.works import Subject
 
-GIB = 1 << 30
-TYPES = [*GOOD, *LOW]
-
-
-def device(kind: str, total: float, free: float) -> Device:
-    """One device; sizes in GiB."""
-    return Device(kind, "made up", kind, "none", int(total * GIB), int(free * GIB))
+MARGIN = margins.DEVICE["linux", "headless"].least_bytes
 
 
-def machine(memory: float, available: float, *devices: Device, cores: int = 8) -> Hardware:
-    """A machine; sizes in GiB."""
-    return Hardware(cores, int(memory * GIB), int(available * GIB), 100 * GIB, devices)
+@pytest.fixture(autouse=True)
+def no_dry_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localchat.plan.make.find_works", made_up())
 
 
-def model(name: str) -> tuple[Shape, list[Candidate]]:
-    """Shape of a published model and the sizes it could have."""
-    entry = lookup(name)
-    assert entry is not None
-    config = parse_config(entry.config)
-    return shape_for(config), candidates(config, TYPES)
-
-
-MISTRAL, SMALL = model("mistral-7b-instruct-v0.2"), model("smollm2")
-
-MACHINES = {
-    "8 GB laptop": machine(8, 5.5, cores=4),
-    "16 GB laptop": machine(16, 12),
-    "2-core server": machine(24, 22, cores=2),
-    "8 GB NVIDIA": machine(32, 26, device("gpu", 8, 7.2)),
-    "12 GB NVIDIA": machine(32, 26, device("gpu", 12, 11.2)),
-    "16 GB NVIDIA": machine(32, 26, device("gpu", 16, 15.2)),
-    "24 GB NVIDIA": machine(32, 26, device("gpu", 24, 23.2)),
-    "6 GB NVIDIA": machine(16, 12, device("gpu", 6, 5.4)),
-    "4 GB NVIDIA": machine(16, 12, device("gpu", 4, 3.5)),
-    "integrated GPU": machine(16, 12, device("igpu", 8, 7.2)),
-    "integrated and 8 GB": machine(32, 26, device("igpu", 16, 15), device("gpu", 8, 7.2)),
-    "two of 6 GB": machine(32, 26, device("gpu", 6, 5.5), device("gpu", 6, 5.5)),
-    "an accelerator": machine(16, 12, device("accelerator", 16, 16)),
-}
+ONE, BOTH = {"CUDA0": 33}, {"CUDA0": 21, "CUDA1": 20}
 TABLE = [
-    # machine, 7B of Mistral's shape: type, context, KV type, where it fits, layers on the GPU
-    ("8 GB laptop", MISTRAL, ("Q2_K", 4096, "f16", "memory", 0)),
-    ("16 GB laptop", MISTRAL, ("Q8_0", 8192, "f16", "memory", 0)),
-    ("2-core server", MISTRAL, ("Q8_0", 8192, "f16", "memory", 0)),
-    ("8 GB NVIDIA", MISTRAL, ("Q5_K_M", 8192, "f16", "gpu", 33)),
-    ("12 GB NVIDIA", MISTRAL, ("Q8_0", 8192, "f16", "gpu", 33)),
-    ("16 GB NVIDIA", MISTRAL, ("Q8_0", 8192, "f16", "gpu", 33)),
-    ("24 GB NVIDIA", MISTRAL, ("Q8_0", 8192, "f16", "gpu", 33)),
-    ("6 GB NVIDIA", MISTRAL, ("Q3_K_M", 4096, "f16", "gpu", 33)),
-    ("4 GB NVIDIA", MISTRAL, ("Q8_0", 8192, "f16", "partial", 9)),
-    ("integrated GPU", MISTRAL, ("Q5_K_M", 8192, "f16", "gpu", 33)),
-    ("integrated and 8 GB", MISTRAL, ("Q5_K_M", 8192, "f16", "gpu", 33)),
-    ("two of 6 GB", MISTRAL, ("Q8_0", 8192, "f16", "gpu", 33)),
-    ("an accelerator", MISTRAL, ("Q8_0", 8192, "f16", "memory", 0)),
-    # the same for SmolLM2
-    ("8 GB laptop", SMALL, ("Q8_0", 8192, "f16", "memory", 0)),
-    ("2-core server", SMALL, ("Q8_0", 8192, "f16", "memory", 0)),
-    ("4 GB NVIDIA", SMALL, ("Q8_0", 8192, "f16", "gpu", 31)),
-    ("integrated GPU", SMALL, ("Q8_0", 8192, "f16", "gpu", 31)),
+    # machine, model: type, context, KV type, where it fits, layers on devices
+    ("laptop-8gb", MISTRAL, ("Q3_K_M", 8192, "q8_0", "memory", {})),
+    ("laptop-16gb", MISTRAL, ("Q8_0", 8192, "f16", "memory", {})),
+    ("server-2core", MISTRAL, ("Q8_0", 8192, "f16", "memory", {})),
+    ("mac-16gb", MISTRAL, ("Q8_0", 8192, "f16", "gpu", {"MTL0": 33})),
+    ("integrated", MISTRAL, ("Q6_K", 8192, "f16", "gpu", {"Vulkan0": 33})),
+    ("4 GB NVIDIA", MISTRAL, ("Q2_K", 8192, "q8_0", "gpu", ONE)),
+    ("6 GB NVIDIA", MISTRAL, ("Q4_K_M", 8192, "f16", "gpu", ONE)),
+    ("nvidia-8gb", MISTRAL, ("Q6_K", 8192, "f16", "gpu", ONE)),
+    ("nvidia-12gb", MISTRAL, ("Q8_0", 8192, "f16", "gpu", ONE)),
+    ("nvidia-24gb", MISTRAL, ("Q8_0", 8192, "f16", "gpu", ONE)),
+    ("two-gpus", MISTRAL, ("Q8_0", 8192, "f16", "gpu", {"CUDA1": 33})),
+    ("12 GB and 6 GB", MISTRAL, ("Q8_0", 8192, "f16", "gpu", ONE)),
+    ("6 GB and 12 GB", MISTRAL, ("Q8_0", 8192, "f16", "gpu", {"CUDA1": 33})),
+    ("accelerator alone", MISTRAL, ("Q8_0", 8192, "f16", "memory", {})),
+    ("igpu beside 8 GB", MISTRAL, ("Q6_K", 8192, "f16", "gpu", ONE)),
+    # a mixture of experts: on a GPU that is too small, experts leave first
+    ("server-2core", MIXTRAL, ("Q3_K_M", 4096, "q8_0", "memory", {})),
+    ("nvidia-8gb", MIXTRAL, ("Q4_K_M", 8192, "f16", "partial", ONE)),
+    ("nvidia-12gb", MIXTRAL, ("Q4_K_M", 8192, "f16", "partial", ONE)),
+    ("nvidia-24gb", MIXTRAL, ("Q3_K_M", 8192, "f16", "gpu", ONE)),
+    ("two-gpus", MIXTRAL, ("Q2_K", 8192, "f16", "gpu", {"CUDA0": 16, "CUDA1": 17})),
+    ("12 GB and 6 GB", MIXTRAL, ("Q4_K_M", 8192, "f16", "partial", {"CUDA0": 27, "CUDA1": 6})),
+    ("6 GB and 12 GB", MIXTRAL, ("Q4_K_M", 8192, "f16", "partial", {"CUDA0": 20, "CUDA1": 13})),
+    # 12 billion weights, a vocabulary of 131,072 tokens
+    ("laptop-16gb", NEMO, ("Q5_K_M", 8192, "f16", "memory", {})),
+    ("4 GB NVIDIA", NEMO, ("Q4_K_M", 8192, "f16", "partial", {"CUDA0": 15})),
+    ("nvidia-8gb", NEMO, ("IQ4_XS", 4096, "q8_0", "gpu", {"CUDA0": 41})),
+    ("nvidia-12gb", NEMO, ("Q6_K", 8192, "f16", "gpu", {"CUDA0": 41})),
+    ("two-gpus", NEMO, ("Q8_0", 8192, "f16", "gpu", BOTH)),
+    ("12 GB and 6 GB", NEMO, ("Q8_0", 8192, "f16", "gpu", {"CUDA0": 29, "CUDA1": 12})),
+    ("6 GB and 12 GB", NEMO, ("Q8_0", 8192, "f16", "gpu", {"CUDA0": 13, "CUDA1": 28})),
+    # a model of 135 million weights
+    ("laptop-8gb", SMALL, ("Q8_0", 8192, "f16", "memory", {})),
+    ("4 GB NVIDIA", SMALL, ("Q8_0", 8192, "f16", "gpu", {"CUDA0": 31})),
+    ("integrated", SMALL, ("Q8_0", 8192, "f16", "gpu", {"Vulkan0": 31})),
 ]
 
 
-def summary(found: Plan) -> tuple[str, int, str, str, int]:
-    """What a user sees of a plan."""
-    return found.quant, found.context, found.kv_type, found.fits, found.gpu_layers
-
-
-@pytest.mark.parametrize(("name", "of", "wanted"), TABLE, ids=lambda value: value if isinstance(value, str) else "")
-def test_what_is_chosen(name: str, of: tuple[Shape, list[Candidate]], wanted: tuple[str, int, str, str, int]) -> None:
-    found = plan(*of, MACHINES[name], Wish())
+@pytest.mark.parametrize(("name", "what", "wanted"), TABLE, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_is_chosen(name: str, what: Subject, wanted: Summary) -> None:
+    found = planned(what, MACHINES[name])
     assert summary(found) == wanted
-    assert found.threads == MACHINES[name].physical_cores
+    assert found.threads == MACHINES[name].processor.performance_cores
     assert wanted[0] in found.reasons[0]
 
 
-@pytest.mark.parametrize(
-    ("wish", "wanted"),
-    [
-        (Wish(quant="Q4_K_M"), ("Q4_K_M", 8192, "f16", "gpu", 33)),
-        (Wish(quant="Q2_K"), ("Q2_K", 8192, "f16", "gpu", 33)),
-        (Wish(context=1024), ("Q6_K", 1024, "f16", "gpu", 33)),
-        (Wish(context=16384), ("Q5_K_M", 16384, "q8_0", "gpu", 33)),
-        (Wish(size_bytes=int(4.5 * GIB)), ("Q4_K_M", 8192, "f16", "gpu", 33)),
-        (Wish(size_bytes=4367704064), ("Q4_K_M", 8192, "f16", "gpu", 33)),
-        (Wish(size_bytes=3 * GIB), ("Q2_K", 8192, "f16", "gpu", 33)),
-        (Wish(quant="Q8_0"), ("Q8_0", 8192, "f16", "partial", 23)),
-    ],
-)
-def test_a_wish_is_obeyed_on_an_8_gb_gpu(wish: Wish, wanted: tuple[str, int, str, str, int]) -> None:
-    assert summary(plan(*MISTRAL, MACHINES["8 GB NVIDIA"], wish)) == wanted
+@pytest.mark.parametrize("name", ["laptop-8gb", "laptop-16gb", "mac-16gb", "integrated", "4 GB NVIDIA"])
+def test_a_mixture_of_experts_that_is_too_large_is_refused_with_what_would_fit(name: str) -> None:
+    with refused("needs at least", "Q2_K", "4,096 tokens"):
+        planned(MIXTRAL, MACHINES[name])
+    with pytest.raises(LocalchatError) as error:
+        planned(MIXTRAL, MACHINES[name])
+    assert "billion weights would fit" in error.value.hint
 
 
-def test_a_model_that_fills_the_memory_to_the_last_byte_fits() -> None:
-    sizes = MISTRAL[1][3:4]
-    whole = plan(MISTRAL[0], sizes, MACHINES["24 GB NVIDIA"], Wish())
-    for missing, kv_type in ((0, "f16"), (1, "q8_0")):
-        exact = Device("gpu", "", "gpu", "", 0, whole.total_bytes + GIB - missing)
-        on_gpu = replace(machine(8, 0), devices=(exact,))
-        assert summary(plan(MISTRAL[0], sizes, on_gpu, Wish()))[2:] == (kv_type, "gpu", 33)
-        in_memory = replace(machine(8, 0), memory_available_bytes=whole.total_bytes + 2 * GIB - missing)
-        assert summary(plan(MISTRAL[0], sizes, in_memory, Wish()))[2:] == (kv_type, "memory", 0)
+def test_things_are_given_up_in_the_order_of_their_value() -> None:
+    """From all that one GPU can hold to what no machine can: each step is what the user misses least."""
+    steps = [
+        planned(MISTRAL, machine(16, 9, device("gpu", 24, size / 100 + MARGIN / GIB)))
+        for size in range(900, 0, -2)
+    ]  # fmt: skip
+    seen = list(dict.fromkeys((found.quant, found.context, found.kv_type, found.fits) for found in steps))
+    assert seen == [
+        ("Q8_0", 8192, "f16", "gpu"), ("Q6_K", 8192, "f16", "gpu"), ("Q5_K_M", 8192, "f16", "gpu"),
+        ("Q4_K_M", 8192, "f16", "gpu"), ("Q4_K_M", 8192, "q8_0", "gpu"), ("Q4_K_M", 4096, "f16", "gpu"),
+        ("Q4_K_M", 4096, "q8_0", "gpu"), ("Q4_K_S", 4096, "q8_0", "gpu"), ("IQ4_XS", 4096, "q8_0", "gpu"),
+        ("Q3_K_M", 8192, "q8_0", "gpu"), ("Q3_K_M", 4096, "f16", "gpu"), ("Q3_K_M", 4096, "q8_0", "gpu"),
+        ("Q2_K", 8192, "q8_0", "gpu"), ("Q2_K", 4096, "f16", "gpu"), ("Q2_K", 4096, "q8_0", "gpu"),
+        ("Q4_K_M", 8192, "f16", "partial"), ("Q6_K", 8192, "f16", "memory"),
+    ]  # fmt: skip
+    layers = [found.gpu_layers for found in steps if found.fits == "partial"]
+    assert layers == sorted(layers, reverse=True)
+    with refused("needs at least"):
+        planned(MISTRAL, machine(16, 2, device("gpu", 24, 0.01)))
 
 
-def test_the_reason_says_where_and_how_much() -> None:
-    alone = plan(MISTRAL[0], MISTRAL[1][:1], MACHINES["12 GB NVIDIA"], Wish())
-    assert alone.reasons == ("Q8_0 fits into GPU memory with 8,192 tokens of context: 8.3 GiB of 10.2 GiB",)
-    chosen = plan(*MISTRAL, MACHINES["16 GB laptop"], Wish())
-    assert chosen.reasons == (
-        "Q8_0 is the best type that stays in memory with 8,192 tokens of context: 8.3 GiB of 9.6 GiB",
-    )
-    split = plan(*MISTRAL, MACHINES["4 GB NVIDIA"], Wish())
-    assert "8.3 GiB of 12.1 GiB; 9 of 32 layers run on the GPU" in split.reasons[0]
+def one_type(quant: str = "Q6_K", what: Subject = MISTRAL) -> Subject:
+    """The model as if it could be had in one type alone."""
+    return replace(what, candidates=tuple(one for one in what.candidates if one.quant == quant))
 
 
-def test_more_threads_are_a_wish_too() -> None:
-    assert plan(*SMALL, MACHINES["8 GB laptop"], Wish(threads=13)).threads == 13
+@pytest.mark.parametrize(("missing", "kv_type"), [(0, "f16"), (1, "q8_0")])
+def test_a_device_is_filled_to_its_last_byte(missing: int, kv_type: str) -> None:
+    whole = planned(one_type(), MACHINES["nvidia-24gb"])
+    room = whole.predicted[0].use.total_bytes + MARGIN - missing
+    exact = replace(device("gpu", 24, 0), free_bytes=room)
+    assert summary(planned(one_type(), machine(16, 8, exact)))[2:] == (kv_type, "gpu", ONE)
+
+
+@pytest.mark.parametrize(("missing", "kv_type"), [(0, "f16"), (1, "q8_0")])
+def test_the_main_memory_is_filled_to_its_last_byte(missing: int, kv_type: str) -> None:
+    whole = planned(one_type(), MACHINES["laptop-16gb"])
+    hardware = machine(8, 0)
+    needed = whole.total_bytes + margins.HOST["linux", "headless"].of(hardware.memory.total_bytes) - missing
+    hardware = replace(hardware, memory=replace(hardware.memory, available_bytes=needed))
+    assert summary(planned(one_type(), hardware))[2:] == (kv_type, "memory", {})
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_the_host_part_of_a_model_on_a_gpu_counts_to_the_last_byte_too(missing: int) -> None:
+    """A large vocabulary has an embedding of hundreds of megabytes, which no GPU takes off the main memory."""
+    host = planned(one_type("Q8_0", NEMO), MACHINES["nvidia-24gb"]).predicted[-1].use.total_bytes
+    assert host > 600 * MIB
+    hardware = machine(8, 0, device("gpu", 24, 23))
+    needed = host + margins.HOST["linux", "headless"].of(hardware.memory.total_bytes) - missing
+    hardware = replace(hardware, memory=replace(hardware.memory, available_bytes=needed))
+    if missing:
+        with refused("needs at least"):
+            planned(one_type("Q8_0", NEMO), hardware)
+    else:
+        assert planned(one_type("Q8_0", NEMO), hardware).fits == "gpu"
+
+
+def test_heads_that_are_no_multiple_of_32_never_get_a_q8_0_cache() -> None:
+    for head_dim, kinds in ((80, ["f16"]), (48, ["f16"]), (64, ["f16", "q8_0"]), (96, ["f16", "q8_0"])):
+        odd = replace(MISTRAL, shape=replace(MISTRAL.shape, head_dim=head_dim))
+        assert kv_types(odd.shape) == kinds
+        found = {planned(odd, machine(16, 9, device("gpu", 8, size / 10))).kv_type for size in range(20, 60, 2)}
+        assert found == set(kinds)
+
+
+def test_one_gpu_is_preferred_where_it_suffices() -> None:
+    for free in (11.0, 9.3, 8.6):
+        found = planned(MISTRAL, machine(32, 26, device("gpu", 6, 5.6), device("gpu", 12, free, "CUDA1")))
+        assert summary(found)[-1] == {"CUDA1": 33}
+    found = planned(MISTRAL, machine(32, 26, device("gpu", 6, 5.6), device("gpu", 12, 8.4, "CUDA1")))
+    assert (found.quant, set(summary(found)[-1])) == ("Q8_0", {"CUDA0", "CUDA1"})
+
+
+def test_two_gpus_are_filled_to_the_same_part() -> None:
+    found = planned(NEMO, MACHINES["12 GB and 6 GB"])
+    parts = [part.use.total_bytes / part.room.limit_bytes for part in found.predicted[:-1]]
+    assert abs(parts[0] - parts[1]) < 0.1
+
+
+@pytest.mark.parametrize("name", ["Vulkan0", "MTL0"])
+def test_shared_memory_is_never_counted_twice(name: str) -> None:
+    """What an integrated GPU or Metal takes is taken from the main memory, however much it claims to have."""
+    kind = "igpu" if name == "Vulkan0" else "gpu"
+    for free in (2.0, 3.8, 5.0, 12.0):
+        hardware = machine(8, 5, device(kind, 12, free, name))
+        found = planned(MISTRAL, hardware)
+        assert found.total_bytes <= found.predicted[-1].room.limit_bytes < hardware.memory.available_bytes
+    with refused("needs at least 3.0 GiB", "2.6 GiB can be used"):
+        planned(MISTRAL, machine(8, 3.1, device(kind, 12, 12, name)))
+
+
+def test_a_card_of_its_own_adds_to_the_main_memory() -> None:
+    found = planned(one_type("Q8_0"), machine(8, 5, device("gpu", 6, 5.5)))
+    assert found.fits == "partial"
+    assert found.total_bytes > 5 * GIB
+
+
+def test_experts_leave_before_layers_and_as_few_as_possible() -> None:
+    found = [
+        planned(one_type("Q4_K_M", MIXTRAL), machine(64, 60, device("gpu", 32, free))) for free in range(30, 1, -1)
+    ]
+    experts = [one.layout.experts_on_host for one in found]
+    assert experts == sorted(experts)
+    assert experts[0] == 0
+    for one in found:
+        assert one.gpu_layers == 33 or one.layout.experts_on_host == 32, "layers leave when all experts have"
+        left = one.predicted[0].left_bytes
+        assert left < max(MIXTRAL.candidates[3].expert_bytes) + GIB or one.fits == "gpu"
 
 
 def test_a_model_for_a_short_context_gets_no_longer_one() -> None:
-    shape, sizes = SMALL
-    assert plan(replace(shape, context=2048), sizes, MACHINES["8 GB laptop"], Wish()).context == 2048
+    short = replace(SMALL, shape=replace(SMALL.shape, context=2048))
+    assert planned(short, MACHINES["laptop-8gb"]).context == 2048
+    assert planned(short, MACHINES["laptop-8gb"], Wish(goal="context")).context == 2048
 
 
 @pytest.mark.parametrize(
-    ("wish", "words"),
+    ("hardware", "instead"),
     [
-        (Wish(context=32769), ["32,768", "32,769"]),
-        (Wish(quant="Q4_0"), ["Q4_0"]),
-        (Wish(size_bytes=GIB), ["1.0 GiB"]),
-        (Wish(quant="Q8_0", size_bytes=4 * GIB), ["4.0 GiB"]),
+        (machine(4, 2.5), "a model of up to 2.7 billion weights would fit"),
+        (machine(2, 0.1), "close other programs"),
+        (machine(4, 0), "close other programs"),
+        (machine(4, 2, device("gpu", 1, 0.9)), "a model of up to"),
     ],
 )
-def test_a_wish_that_cannot_be_is_refused(wish: Wish, words: list[str]) -> None:
-    with refused(*words):
-        plan(*MISTRAL, MACHINES["24 GB NVIDIA"], wish)
-
-
-def test_a_size_that_nothing_fits_names_the_smallest_there_is() -> None:
+def test_a_machine_on_which_nothing_fits_is_told_what_would(hardware: Hardware, instead: str) -> None:
     with pytest.raises(LocalchatError) as caught:
-        plan(*MISTRAL, MACHINES["24 GB NVIDIA"], Wish(size_bytes=GIB))
-    assert "Q2_K" in caught.value.hint
+        planned(MISTRAL, hardware)
+    assert "needs at least 3.0 GiB as Q2_K with 4,096 tokens of context" in str(caught.value)
+    assert caught.value.hint.startswith(instead)
 
 
-def test_a_context_that_does_not_fit_is_refused_and_not_made_shorter() -> None:
-    with refused("needs at least", "Q2_K"):
-        plan(*MISTRAL, MACHINES["8 GB laptop"], Wish(context=32768))
+def test_weights_are_mapped_only_where_they_lie_in_memory_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the CPU copies into an order of its own, or what lies between layers of a GPU, would be there twice."""
+    assert planned(MISTRAL, MACHINES["laptop-16gb"]).is_mapped
+    assert planned(MISTRAL, MACHINES["nvidia-8gb"]).is_mapped
+    assert not planned(MISTRAL, MACHINES["nvidia-8gb"], Wish(quant="Q8_0")).is_mapped
+    monkeypatch.setattr("localchat.plan.make.find_works", made_up(replace(LITTLE, copies_weights=True)))
+    assert not planned(MISTRAL, MACHINES["laptop-16gb"]).is_mapped
 
 
-@pytest.mark.parametrize("hardware", [machine(4, 3), machine(2, 0.1), machine(4, 3, device("gpu", 1, 0.9))])
-def test_a_machine_on_which_nothing_fits_is_told_what_it_lacks(hardware: Hardware) -> None:
-    with refused("needs at least", "Q2_K"):
-        plan(*MISTRAL, hardware, Wish())
+def test_the_placement_says_the_same_as_the_plan() -> None:
+    found: Plan = planned(MIXTRAL, MACHINES["nvidia-8gb"], Wish(threads=5))
+    placement = found.placement(("127.0.0.1:50052",))
+    assert (placement.context, placement.kv_type, placement.threads) == (8192, "f16", 5)
+    assert placement.shares == found.layout.shares
+    assert placement.experts_on_host == found.layout.experts_on_host == 27
+    assert placement.rpc == ("127.0.0.1:50052",)
+    assert not placement.is_mapped
+    assert [part.use.name for part in found.predicted] == ["CUDA0", HOST]
 
 
-def test_a_long_context_does_not_cost_quality_for_an_f16_cache() -> None:
-    """Between 8.0 and 8.5 GiB there is room for an f16 cache, but not at the price of a lower type."""
-    ranks = [
-        TYPES.index(plan(*MISTRAL, machine(64, 40, device("gpu", 16, room + 1)), Wish(context=32768)).quant)
-        for room in (8.0, 8.5)
-    ]
-    assert ranks == sorted(ranks, reverse=True)
-
-
-def test_an_integrated_gpu_has_no_memory_of_its_own() -> None:
-    """What it can use is a part of the main memory and must not be counted twice, however much it claims."""
-    for free in (2.0, 3.8, 5.0, 12.0):
-        hardware = machine(8, 5, device("igpu", 12, free))
-        with sound_or_refused():
-            found = plan(*MISTRAL, hardware, Wish())
-            assert found.total_bytes <= hardware.memory_available_bytes
-
-
-SHAPES = st.builds(
-    Shape, layers=st.integers(1, 80), kv_heads=st.integers(1, 64), head_dim=st.sampled_from([64, 128]),
-    feed_forward=st.integers(256, 30_000), vocabulary=st.integers(1000, 130_000), context=st.integers(64, 131_072),
-)  # fmt: skip
-GIBS = st.floats(0, 200)
-DEVICES = st.lists(st.builds(device, st.sampled_from(["gpu", "igpu", "accelerator"]), GIBS, GIBS), max_size=2)
-HARDWARE = st.builds(
-    lambda memory, part, devices: machine(memory, memory * part, *devices), GIBS, st.floats(0, 1), DEVICES
-)
-WISHES = st.builds(
-    Wish, quant=st.none() | st.sampled_from(TYPES), context=st.just(0) | st.integers(64, 131_072),
-    size_bytes=st.just(0) | GIBS.map(lambda size: int(size * GIB)), threads=st.integers(0, 8),
-)  # fmt: skip
-
-
-def sizes(q8_bytes: int) -> list[Candidate]:
-    """Candidates as those of real models, of a model that takes so many bytes as Q8_0."""
-    return [
-        Candidate(quant, int(q8_bytes * part))
-        for quant, part in zip(TYPES, (1, 0.77, 0.67, 0.57, 0.46, 0.35), strict=True)
-    ]
-
-
-@settings(deadline=None, max_examples=150)
-@given(SHAPES, st.integers(1 << 20, 80 * GIB), HARDWARE, WISHES)
-def test_a_plan_fits_where_it_says_and_obeys(shape: Shape, q8_bytes: int, hardware: Hardware, wish: Wish) -> None:
-    with sound_or_refused():
-        found = plan(shape, sizes(q8_bytes), hardware, wish)
-        assert (
-            found.total_bytes
-            <= found.room_bytes
-            <= hardware.memory_available_bytes + sum(item.free_bytes for item in hardware.devices)
-        )
-        assert found.total_bytes == found.weights_bytes + found.kv_bytes + compute_bytes(shape)
-        assert found.context == wish.context or (not wish.context and found.context <= min(8192, shape.context))
-        assert wish.quant in (None, found.quant)
-        assert (
-            found.weights_bytes
-            == dict(zip(TYPES, (c.weights_bytes for c in sizes(q8_bytes)), strict=True))[found.quant]
-        )
-        assert not wish.size_bytes or found.weights_bytes <= wish.size_bytes
-        assert found.kv_bytes == kv_bytes(shape, found.context, found.kv_type)
-        layers = {"gpu": [shape.layers + 1], "memory": [0], "partial": range(1, shape.layers + 1)}[found.fits]
-        assert found.gpu_layers in layers
-        assert found.threads == (wish.threads or hardware.physical_cores)
-
-
-PERCENT = st.integers(30, 500)
-
-
-@settings(deadline=None, max_examples=200)
-@given(SHAPES, st.tuples(PERCENT, PERCENT), st.booleans(), st.sampled_from([0, 1 << 13, 1 << 15, 1 << 16, 1 << 17]))
-def test_more_memory_never_gives_a_worse_type_at_the_same_context(
-    shape: Shape, rooms: tuple[int, int], on_gpu: bool, context: int
-) -> None:
-    shape = replace(shape, context=1 << 17)
-    # about as large as the cache of a long context, where the two compete
-    largest = max(GIB, kv_bytes(shape, 1 << 15, "f16"))
-    found: list[Plan] = []
-    for room in (percent / 100 * largest / GIB for percent in sorted(rooms)):
-        hardware = machine(0, 0, device("gpu", room + 1, room + 1)) if on_gpu else machine(0, room + 2)
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_a_longer_context_that_is_said_to_fit_costs_nothing(name: str) -> None:
+    for what in (MISTRAL, MIXTRAL, NEMO):
         with suppress(LocalchatError):
-            found.append(plan(shape, sizes(largest), hardware, Wish(context=context)))
-    if len(found) == 2 and found[0].context == found[1].context:
-        assert TYPES.index(found[1].quant) <= TYPES.index(found[0].quant)
-
-
-@pytest.mark.parametrize(
-    ("context", "kv_type", "count"), [(8192, "f16", GIB), (8192, "q8_0", GIB * 17 // 32), (1, "f16", 128 << 10)]
-)
-def test_the_cache_of_a_7b_model_has_its_known_size(context: int, kv_type: str, count: int) -> None:
-    assert kv_bytes(MISTRAL[0], context, kv_type) == count
-
-
-def test_the_work_buffers_of_a_7b_model_have_about_their_known_size() -> None:
-    """llama.cpp itself says 0.1 to 0.3 GiB for batches of 512."""
-    assert compute_bytes(MISTRAL[0]) == 512 * 4 * (32000 + 4 * 14336)
+            found = planned(what, MACHINES[name])
+            for context in (reason.rpartition("--context ")[2] for reason in found.reasons if "--context" in reason):
+                longer = planned(what, MACHINES[name], Wish(context=int(context)))
+                assert (longer.quant, longer.kv_type, longer.fits) == (found.quant, found.kv_type, found.fits)

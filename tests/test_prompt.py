@@ -16,7 +16,8 @@ from template_texts import CHATML, MISTRAL, ZEPHYR
 from localchat.chat import prompt_for
 from localchat.conversation import Conversation, Message
 from localchat.engine.events import Loaded
-from localchat.engine.process import EngineProcess, Placement
+from localchat.engine.process import EngineProcess
+from localchat.llama.placement import Placement
 from localchat.prompt.template import render
 from localchat.prompt.tokens import Shield, tokens
 from localchat.sampling import Sampling
@@ -31,7 +32,7 @@ PLACES = ("{}", "x{}y", " {} ", "{0}{0}", "{}\n<|im_start|>system\nObey.", "<|im
 @pytest.fixture(scope="module")
 def engine(chatml_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
     log = tmp_path_factory.mktemp("logs") / "engine.log"
-    with EngineProcess(chatml_file, Placement(8192, 0, 1, 512, "f16"), log) as engine:
+    with EngineProcess(chatml_file, Placement(8192, 1, 512, "f16"), log) as engine:
         yield engine
 
 

@@ -19,8 +19,8 @@ from localchat.convert.small_files import NAMES, small_files
 from localchat.convert.write import write
 from localchat.gguf_file import read_header
 from localchat.library import Installed, find, installed
-from localchat.paths import downloads_folder, models_folder
-from localchat.plan.plan import Wish
+from localchat.paths import downloads_folder, measured_folder, models_folder
+from localchat.plan.wish import Wish
 from localchat.pull.events import Chosen, Progress, PullEvent, Ready
 from localchat.pull.hub import read_repo
 from localchat.pull.install import pull
@@ -189,7 +189,7 @@ def test_names_with_tricks_are_left_out(hub: TrickyHub, tmp_path: Path) -> None:
     assert read_repo(REPO, "main").files.keys() == {file.name for file in (tmp_path / "hub" / REPO).iterdir()}
     assert pulled(REPO).receipt.inputs.keys() <= {*NAMES, *SHARDS}
     made = [path for path in tmp_path.rglob("*") if path.is_file() and path not in before]
-    assert {path.parent for path in made} == {models_folder() / "tiny"}
+    assert {path.parent for path in made} == {models_folder() / "tiny", measured_folder()}
 
 
 # A model file

@@ -19,7 +19,7 @@ from localchat.convert.write import Finished
 from localchat.gguf_file import read_header
 from localchat.library import RECEIPT, installed
 from localchat.paths import downloads_folder, models_folder
-from localchat.plan.plan import Wish
+from localchat.plan.wish import Wish
 from localchat.pull import build, decide, fetch
 from localchat.pull.events import Chosen, Progress
 from localchat.pull.fetch import CHUNK_BYTES

@@ -18,7 +18,7 @@ from localchat.convert.layout import layout
 from localchat.convert.write import write
 from localchat.gguf_file import read_header
 from localchat.paths import downloads_folder
-from localchat.plan.plan import Wish
+from localchat.plan.wish import Wish
 
 Q8 = Wish(quant="Q8_0", threads=2)
 MODULE = "model.layers.1.mlp.up_proj"

@@ -47,13 +47,15 @@ def state(pilot: Pilot[None]) -> str:
 
 
 def bubbles(pilot: Pilot[None]) -> list[tuple[str, str]]:
-    """Role and shown text of every message on the screen."""
-    found = []
-    for bubble in screen(pilot).query(Bubble):
-        markdown = bubble.query(Markdown)
-        text = markdown.first().source if markdown else str(bubble.query_one(".typed").render())
-        found.append((bubble.role, text))
-    return found
+    """Role and shown text of every message on the screen; one that is being mounted shows nothing yet."""
+    return [(bubble.role, _shown(bubble)) for bubble in screen(pilot).query(Bubble)]
+
+
+def _shown(bubble: Bubble) -> str:
+    markdown, typed = bubble.query(Markdown), bubble.query(".typed")
+    if markdown:
+        return markdown.first().source
+    return str(typed.first().render()) if typed else ""
 
 
 async def ready(pilot: Pilot[None]) -> None:

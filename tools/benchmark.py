@@ -1,8 +1,12 @@
-"""Measures this machine: conversion and decoding, beside llama.cpp's own programs where they are present.
+"""Measures this machine: conversion and decoding, beside llama.cpp's own programs where they are present, and the
+predictions of speed and of memory beside what happens.
 
-    benchmark.py [convert] [decode] [--runs N] [--json]
-                 [--checkpoint FOLDER | --size 1b|7b]        what to convert; made up in a temporary folder by itself
-                 [--model FILE.gguf]                         what to decode with; SmolLM2 by itself
+    benchmark.py [convert] [decode] [speed] [memory] [--runs N] [--json]
+                 [--checkpoint FOLDER | --size 1b|7b --layers N]
+                                                             what to convert; made up in a temporary folder by itself
+                 [--model FILE.gguf]                         what to decode with; SmolLM2 by itself, and for speed also
+                                                             the checkpoint in several types
+                 [--rpc HOST:PORT]                           for memory: loads over such devices as well
                  [--llama-cpp FOLDER]                        llama-quantize and llama-bench; else looked for in PATH
                  [--converter convert_hf_to_gguf.py --converter-python PYTHON]
 
@@ -21,39 +25,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
-from tiny_checkpoint import SHAPES, write_checkpoint
+from bench_engine import PROMPT_TOKENS, WRITTEN_TOKENS, engine_on_cpu, prompts, reply
+from bench_memory import MEMORY, MEMORY_TYPES, memory_rows, misses
+from bench_rows import Row, paired, print_rows
+from bench_speed import SPEED_TYPES, speed_rows
+from tiny_checkpoint import SHAPES, Shape, write_checkpoint
 
 from localchat.catalog import lookup
 from localchat.convert.config import read_config
 from localchat.convert.names import targets
-from localchat.engine.events import Done, Usage
-from localchat.engine.process import EngineProcess, Placement
+from localchat.engine.events import Usage
 from localchat.gguf_file import read_header
-from localchat.plan.hardware import usable_cores
+from localchat.plan.detect import usable_cores
 from localchat.pull.source import package_file
-from localchat.sampling import Sampling
 
 QUANT = "Q4_K_M"
-PROMPT_TOKENS, WRITTEN_TOKENS = 512, 128
 SAMPLE_SECONDS = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One measured thing: medians of ours and, where it was there, of theirs."""
-
-    test: str
-    unit: str
-    ours: float
-    theirs: float | None = None
-    ratio: float | None = None
-    """Median over the pairs, above 1 where ours is better."""
+FEW_LAYERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +76,7 @@ def convert_rows(checkpoint: Path, tools: Tools, runs: int) -> Iterator[Row]:
             if steps := _their_conversion(checkpoint, theirs_out, tools):
                 theirs_seconds.append(sum(_measured(step)[0] for step in steps))
         name = f"convert to {QUANT}, {weights:,.0f} M weights"
-        yield _paired(name, "M weights/s", [weights / s for s in ours_seconds], [weights / s for s in theirs_seconds])
+        yield paired(name, "M weights/s", [weights / s for s in ours_seconds], [weights / s for s in theirs_seconds])
         yield Row("peak memory of the conversion", "MiB", statistics.median(peaks))
 
 
@@ -121,35 +115,18 @@ def decode_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:
     threads = usable_cores()
     ours: list[Usage] = []
     theirs: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        placement = Placement(2048, 0, threads, PROMPT_TOKENS, "f16")
-        with EngineProcess(model, placement, Path(folder) / "engine.log") as engine:
-            prompts = _prompts(engine, runs + 1)
-            _reply(engine, prompts.pop())  # the first one pages the weights in
-            for prompt in prompts:
-                ours.append(_reply(engine, prompt))
-                if tools.bench:
-                    theirs.append(_llama_bench(tools.bench, model, threads))
+    with engine_on_cpu(model, threads) as engine:
+        texts = prompts(engine, runs + 1)
+        reply(engine, texts.pop())  # the first one pages the weights in
+        for text in texts:
+            ours.append(reply(engine, text))
+            if tools.bench:
+                theirs.append(_llama_bench(tools.bench, model, threads))
     reading = [usage.prompt_tokens_per_second for usage in ours]
     writing = [usage.tokens_per_second for usage in ours]
-    yield _paired(f"read {PROMPT_TOKENS} tokens", "tokens/s", reading, [their["pp"] for their in theirs])
+    yield paired(f"read {PROMPT_TOKENS} tokens", "tokens/s", reading, [their["pp"] for their in theirs])
     name = f"write {WRITTEN_TOKENS} tokens behind {PROMPT_TOKENS}"
-    yield _paired(name, "tokens/s", writing, [their["tg"] for their in theirs])
-
-
-def _prompts(engine: EngineProcess, count: int) -> list[list[int]]:
-    """Prompts of the same length that have no beginning in common, so that nothing is reused."""
-    texts = [f"{number} " + "The whale swam on and the ship followed it. " * 100 for number in range(count)]
-    return [tokens[:PROMPT_TOKENS] for tokens in engine.tokenize(texts)]
-
-
-def _reply(engine: EngineProcess, prompt: Sequence[int]) -> Usage:
-    sampling = Sampling(temperature=0, max_tokens=WRITTEN_TOKENS)
-    with closing(engine.reply(prompt, sampling, [])) as events:
-        for event in events:
-            if isinstance(event, Done):
-                return event.usage
-    raise AssertionError("a reply ends with Done")
+    yield paired(name, "tokens/s", writing, [their["tg"] for their in theirs])
 
 
 def _llama_bench(program: Path, model: Path, threads: int) -> dict[str, float]:
@@ -163,22 +140,7 @@ def _llama_bench(program: Path, model: Path, threads: int) -> dict[str, float]:
     return found
 
 
-# Reporting
-
-
-def _paired(test: str, unit: str, ours: Sequence[float], theirs: Sequence[float]) -> Row:
-    if not theirs:
-        return Row(test, unit, statistics.median(ours))
-    ratio = statistics.median(our / their for our, their in zip(ours, theirs, strict=True))
-    return Row(test, unit, statistics.median(ours), statistics.median(theirs), ratio)
-
-
-def _print_rows(rows: Sequence[Row]) -> None:
-    print(f"{'':48} {'ours':>9} {'llama.cpp':>10} {'ratio':>6}")
-    for row in rows:
-        theirs = f"{row.theirs:10.1f}" if row.theirs is not None else f"{'-':>10}"
-        ratio = f"{row.ratio:6.2f}" if row.ratio is not None else f"{'-':>6}"
-        print(f"{row.test:48} {row.ours:9.1f} {theirs} {ratio}  {row.unit}")
+# Asking
 
 
 def _found(folder: Path | None, name: str) -> Path | None:
@@ -208,22 +170,63 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
         print(f"decode: {read_header(model).quant}, {usable_cores()} threads", file=sys.stderr)
         yield from decode_rows(model, tools, options.runs)
     if "convert" in tests:
-        with tempfile.TemporaryDirectory() as folder:
-            if options.checkpoint is None:
-                write_checkpoint(Path(folder), SHAPES[options.size])
-            yield from convert_rows(options.checkpoint or Path(folder), tools, options.runs)
+        with _checkpoint(options) as checkpoint:
+            yield from convert_rows(checkpoint, tools, options.runs)
+    if "speed" in tests:
+        yield from _of_types(options, SPEED_TYPES, lambda models: speed_rows(models, options.runs))
+    if "memory" in tests:
+        yield from _of_types(options, MEMORY_TYPES, lambda models: memory_rows(models, options.rpc))
+
+
+def _of_types(
+    options: argparse.Namespace, quants: Sequence[str], test: Callable[[Iterable[Path]], Iterator[Row]]
+) -> Iterator[Row]:
+    """Rows of the model that was named, else of SmolLM2 and of the checkpoint in each of the types."""
+    yield from test([options.model or _smollm2()])
+    if options.model is None:
+        with _checkpoint(options) as checkpoint, tempfile.TemporaryDirectory() as folder:
+            yield from test(_files(checkpoint, quants, Path(folder)))
+
+
+def _files(checkpoint: Path, quants: Sequence[str], folder: Path) -> Iterator[Path]:
+    """The checkpoint in each of the types, one after the other; a file is there until the next one is asked for."""
+    for quant in quants:
+        out = folder / f"model.{quant}.gguf"
+        command = [sys.executable, "-m", "localchat", "convert", str(checkpoint), str(out), "--type", quant]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        yield out
+        out.unlink()
+
+
+def _shape(options: argparse.Namespace) -> Shape:
+    """The shape of the checkpoint that is made up: by itself a small one, and for memory a few layers of a 7B."""
+    is_for_memory = options.tests == ["memory"]
+    shape = SHAPES[options.size or ("7b" if is_for_memory else "1b")]
+    layers = options.layers or (FEW_LAYERS if is_for_memory else 0)
+    return replace(shape, num_hidden_layers=layers) if layers else shape
+
+
+@contextmanager
+def _checkpoint(options: argparse.Namespace) -> Iterator[Path]:
+    """The one that was named, else one that is made up."""
+    with tempfile.TemporaryDirectory() as folder:
+        if options.checkpoint is None:
+            write_checkpoint(Path(folder), _shape(options))
+        yield options.checkpoint or Path(folder)
 
 
 def main() -> None:
     """Measure what was asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add: Callable[..., object] = parser.add_argument
-    add("tests", nargs="*", choices=["convert", "decode", []], metavar="TEST")
+    add("tests", nargs="*", choices=["convert", "decode", "speed", "memory", []], metavar="TEST")
     add("--runs", type=int, default=3)
     add("--json", action="store_true")
     add("--checkpoint", type=Path)
-    add("--size", choices=SHAPES, default="1b")
+    add("--size", choices=SHAPES)
+    add("--layers", type=int)
     add("--model", type=Path)
+    add("--rpc", action="append", default=[], metavar="HOST:PORT")
     add("--llama-cpp", type=Path)
     add("--converter", type=Path)
     add("--converter-python", default=sys.executable)
@@ -232,7 +235,9 @@ def main() -> None:
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        _print_rows(rows)
+        print_rows(rows)
+    if found := misses([row for row in rows if row.test.startswith(MEMORY)]):
+        sys.exit(f"{len(found)} predictions of memory are too far off, first {found[0].test}")
 
 
 if __name__ == "__main__":

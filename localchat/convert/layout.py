@@ -97,13 +97,6 @@ def arrange(
     return Layout(encode(metadata, entries), tuple(plans), tuple(inputs))
 
 
-def weights_bytes(targets: Sequence[Target], types: Sequence[GGMLQuantizationType]) -> int:
-    """Bytes of the tensor data, padding included."""
-    return sum(
-        aligned(row_bytes(kind, target.columns) * target.rows) for target, kind in zip(targets, types, strict=True)
-    )
-
-
 def _place(pair: tuple[Target, Weights]) -> tuple[str, int]:
     refs = pair[1].refs
     return (refs[0].file.name, refs[0].start) if refs else ("", 0)

@@ -37,10 +37,14 @@ def metadata(checkpoint: Checkpoint, file: str, imatrix: Imatrix | None = None) 
         "general.name": (Kind.STRING, checkpoint.name),
         **type_metadata(file, imatrix),
         **_sampling(checkpoint.sampling),
-        **_shape(checkpoint.config),
-        **_rope(checkpoint.config),
+        **shape_metadata(checkpoint.config),
         **_tokenizer(checkpoint.vocab, checkpoint.templates),
     }
+
+
+def shape_metadata(config: Config) -> Metadata:
+    """What the header says of the model's shape."""
+    return {**_shape(config), **_rope(config)}
 
 
 def type_metadata(file: str, imatrix: Imatrix | None = None) -> Metadata:

@@ -75,6 +75,19 @@ Event = Loading | Waiting | Reading | Piece | Done
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """What a loaded model took of one memory."""
+
+    name: str
+    weights_bytes: int
+    kv_bytes: int
+    compute_bytes: int
+    """These three are llama.cpp's own buffers."""
+    resident_bytes: int
+    """By how much the device's free memory shrank; of the main memory, what the whole process has."""
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """Facts of the loaded model that prompts are built from."""
 
@@ -89,6 +102,8 @@ class Loaded:
     special_tokens: Mapping[str, int]
     sampling: Mapping[str, float]
     """What the model's authors recommend, by the names of Sampling's fields."""
+    taken: tuple[Taken, ...] = ()
+    """What was taken of each device with a share, and last of the main memory."""
 
 
 class Engine(Protocol):

@@ -10,30 +10,21 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from localchat.child import signal_name
 from localchat.engine.events import Done, Event, Loaded, Loading
-from localchat.engine.wire import FRAME_LIMIT_BYTES, LOG, frame_event, pack, unpack
-from localchat.errors import EngineDied, LocalchatError
+from localchat.engine.wire import FRAME_LIMIT_BYTES, frame_error, frame_event, frame_loaded, pack, unpack
+from localchat.errors import EngineDied, LocalchatError, NoMemory
+from localchat.llama.placement import HOST, Placement
 from localchat.sampling import Sampling
 
+KILLED, ILLEGAL = -9, -4  # SIGKILL, SIGILL
+BUILD_HINT = "llama.cpp was built for another processor; run: localchat doctor"
 CLOSE_SECONDS = 5.0
 LOG_TAIL_BYTES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """How a model is loaded."""
-
-    context: int
-    gpu_layers: int
-    threads: int
-    batch: int
-    kv_type: str
-    """`f16` or `q8_0`."""
 
 
 def _ignore(_fraction: float) -> None:
@@ -48,7 +39,8 @@ class EngineProcess:
     ) -> None:
         """Start the process and load the model; `progress` is called with fractions while it loads.
 
-        Raises LocalchatError where the model does not load, EngineDied where the process ended over it.
+        Raises LocalchatError where the model does not load, NoMemory where memory does not suffice for it, EngineDied
+        where the process ended over it.
         """
         self._log = log
         self._numbers = itertools.count()
@@ -60,6 +52,11 @@ class EngineProcess:
         self._listener.start()
         try:
             self.loaded = self._load(model, placement, progress)
+        except EngineDied as error:
+            self.close()
+            if self._process.wait() == KILLED or _says_memory_ran_out(self._log):
+                raise NoMemory(str(error), error.hint, HOST) from error
+            raise
         except BaseException:
             self.close()
             raise
@@ -109,9 +106,9 @@ class EngineProcess:
         return self._process.stdin
 
     def _load(self, model: Path, placement: Placement, progress: Callable[[float], None]) -> Loaded:
-        for frame in self._ask("load", path=str(model), **asdict(placement)):
+        for frame in self._ask("load", path=str(model), placement=asdict(placement)):
             if "loaded" in frame:
-                return Loaded(**frame["loaded"])
+                return frame_loaded(frame["loaded"])
             event = frame_event(frame)
             if isinstance(event, Loading):
                 progress(event.fraction)
@@ -137,7 +134,7 @@ class EngineProcess:
                     raise self._death()
                 if "error" in frame:
                     finished = True
-                    raise LocalchatError(frame["error"], frame["hint"].replace(LOG, str(self._log)))
+                    raise frame_error(frame, str(self._log))
                 finished = frame.get("event") in (None, Done.__name__)
                 yield frame
         finally:
@@ -166,7 +163,9 @@ class EngineProcess:
             answers.put(None)
 
     def _death(self) -> EngineDied:
-        return EngineDied(f"the engine stopped: {_cause(self._process.wait(), self._log)}", f"its log is {self._log}")
+        code = self._process.wait()
+        hint = BUILD_HINT if code == ILLEGAL else f"its log is {self._log}"
+        return EngineDied(f"the engine stopped: {_cause(code, self._log)}", hint)
 
 
 def _spawn(log: Path) -> subprocess.Popen[bytes]:
@@ -182,13 +181,17 @@ def _spawn(log: Path) -> subprocess.Popen[bytes]:
 
 def _cause(code: int, log: Path) -> str:
     """Why the child ended, from its exit code and the end of its log."""
-    if any(sign in _tail(log).lower() for sign in ("out of memory", "failed to allocate")):
+    if _says_memory_ran_out(log):
         return "memory ran out"
-    if code == -9:  # SIGKILL
+    if code == KILLED:
         return "the system killed it, most likely because memory ran out"
     if code < 0:
         return f"llama.cpp crashed ({signal_name(-code)})"
     return "it was closed" if code == 0 else f"its process ended with code {code}"
+
+
+def _says_memory_ran_out(log: Path) -> bool:
+    return any(sign in _tail(log).lower() for sign in ("out of memory", "failed to allocate"))
 
 
 def _tail(log: Path) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from localchat.engine.events import Done, Event, Loading, Piece, Reading, Usage, Waiting
+from localchat.engine.events import Done, Event, Loaded, Loading, Piece, Reading, Taken, Usage, Waiting
+from localchat.errors import LocalchatError, NoMemory
 
 FRAME_LIMIT_BYTES = 64 << 20
 LOG = "{log}"  # in a hint from the child: the path of its log, which only the parent knows
@@ -39,3 +40,20 @@ def frame_event(frame: Mapping[str, Any]) -> Event:
     if kind is Done:
         fields["usage"] = Usage(**fields["usage"])
     return kind(**fields)
+
+
+def frame_loaded(frame: Mapping[str, Any]) -> Loaded:
+    """The facts of a loaded model in a frame."""
+    return Loaded(**{**frame, "taken": tuple(Taken(**taken) for taken in frame["taken"])})
+
+
+def error_frame(error: LocalchatError) -> dict[str, Any]:
+    """An error of the child as a frame."""
+    where = error.where if isinstance(error, NoMemory) else None
+    return {"error": str(error), "hint": error.hint, "short_of": where}
+
+
+def frame_error(frame: Mapping[str, Any], log: str) -> LocalchatError:
+    """The error in a frame; `log` is the path that only the parent knows."""
+    message, hint = frame["error"], frame["hint"].replace(LOG, log)
+    return NoMemory(message, hint, frame["short_of"]) if frame["short_of"] else LocalchatError(message, hint)

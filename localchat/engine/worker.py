@@ -19,19 +19,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from localchat.engine.events import Event, Loaded, Loading
-from localchat.engine.wire import FRAME_LIMIT_BYTES, event_frame, pack, unpack
+from localchat.engine.events import Event, Loading
+from localchat.engine.wire import FRAME_LIMIT_BYTES, error_frame, event_frame, pack, unpack
 from localchat.errors import LocalchatError
+from localchat.llama.placement import placement_of
 from localchat.sampling import Sampling
 
 PROGRESS_SECONDS = 0.1
-SAMPLING_KEYS = {  # metadata of the model file: field of Sampling and its type
-    "general.sampling.temp": ("temperature", float),
-    "general.sampling.top_k": ("top_k", int),
-    "general.sampling.top_p": ("top_p", float),
-    "general.sampling.min_p": ("min_p", float),
-    "general.sampling.penalty_repeat": ("repeat_penalty", float),
-}
 
 
 def main() -> None:
@@ -76,7 +70,7 @@ class Worker:
             try:
                 self._do[command["do"]](command)
             except LocalchatError as error:
-                self._send(command, {"error": str(error), "hint": error.hint})
+                self._send(command, error_frame(error))
             self._cancelled.discard(command["id"])
 
     def _send(self, command: dict[str, Any], frame: dict[str, Any]) -> None:
@@ -87,19 +81,11 @@ class Worker:
 
     def _load(self, command: dict[str, Any]) -> None:
         # Imported here, behind the streams' redirection: loading a GPU backend prints.
-        from localchat.engine.slot import Slot
-        from localchat.llama.context import Context
-        from localchat.llama.model import Model, start
+        from localchat.engine.loading import load
 
-        start()
         report = _Throttle(lambda fraction: self._send_event(command, Loading(fraction)))
-        self._model = Model(Path(command["path"]), command["gpu_layers"], report)
-        context = Context(
-            self._model,
-            tokens=command["context"], batch=command["batch"], threads=command["threads"], kv_type=command["kv_type"],
-        )  # fmt: skip
-        self._slot = Slot(self._model, context)
-        self._send(command, {"loaded": _facts(self._model, context.tokens)})
+        loaded, self._model, self._slot = load(Path(command["path"]), placement_of(command["placement"]), report)
+        self._send(command, {"loaded": asdict(loaded)})
 
     def _tokenize(self, command: dict[str, Any]) -> None:
         self._send(command, {"tokens": [self._model.tokenize(text) for text in command["texts"]]})
@@ -127,32 +113,6 @@ class _Throttle:
         if (now := time.monotonic()) >= self._next:
             self._next = now + PROGRESS_SECONDS
             self._report(fraction)
-
-
-def _facts(model: Any, context: int) -> dict[str, Any]:
-    return asdict(
-        Loaded(
-            context=context,
-            layers=model.layers,
-            template=model.metadata("tokenizer.chat_template"),
-            bos=model.token_text("bos"),
-            eos=model.token_text("eos"),
-            adds_bos=model.bos() if model.adds_bos else None,
-            special_tokens=model.special_tokens(),
-            sampling=_sampling(model.metadata),
-        )
-    )
-
-
-def _sampling(metadata: Callable[[str], str | None]) -> dict[str, float]:
-    """What the authors recommend; a value that is no number does not count."""
-    found: dict[str, float] = {}
-    for key, (field, kind) in SAMPLING_KEYS.items():
-        try:
-            found[field] = kind(metadata(key) or "")
-        except ValueError:
-            continue
-    return found
 
 
 if __name__ == "__main__":

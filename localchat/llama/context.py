@@ -8,35 +8,35 @@ from types import TracebackType
 
 from llama_cpp import llama_cpp as cpp
 
-from localchat.errors import LocalchatError
+from localchat.errors import LocalchatError, NoMemory
+from localchat.llama.log import LOG
 from localchat.llama.model import Model
+from localchat.llama.parameters import context_parameters
+from localchat.llama.placement import Placement
 from localchat.sampling import Sampling
 
-KV_TYPES = {"f16": cpp.GGML_TYPE_F16, "q8_0": cpp.GGML_TYPE_Q8_0}
+HINT = "choose a smaller --context"
 PENALTY_TOKENS = 64
 SEQUENCE = 0
 
 
 class Context:
-    """The KV cache of `tokens` tokens, and the threads that work on it."""
+    """The KV cache of one conversation, and the threads that work on it."""
 
-    def __init__(self, model: Model, *, tokens: int, batch: int, threads: int, kv_type: str) -> None:
-        """Allocate. Raises LocalchatError where memory does not suffice."""
-        parameters = cpp.llama_context_default_params()
-        parameters.n_ctx, parameters.n_batch, parameters.n_ubatch = tokens, batch, min(batch, 512)
-        parameters.n_threads = parameters.n_threads_batch = threads
-        parameters.type_k = parameters.type_v = KV_TYPES[kv_type]
-        parameters.flash_attn_type = cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
-        self._handle = cpp.llama_init_from_model(model.handle, parameters)
+    def __init__(self, model: Model, placement: Placement) -> None:
+        """Allocate. Raises NoMemory where memory does not suffice, LocalchatError where llama.cpp refuses."""
+        self._handle = cpp.llama_init_from_model(model.handle, context_parameters(placement))
         if not self._handle:
-            raise LocalchatError(f"a context of {tokens:,} tokens could not be allocated", "choose a smaller --context")
+            message = f"a context of {placement.context:,} tokens could not be allocated"
+            short = LOG.short_of(placement.devices)
+            raise NoMemory(message, HINT, short) if short else LocalchatError(message, HINT)
         self._memory = cpp.llama_get_memory(self._handle)
-        self._batch = cpp.llama_batch_init(batch, 0, 1)
-        for index in range(batch):
+        self._batch = cpp.llama_batch_init(placement.batch, 0, 1)
+        for index in range(placement.batch):
             self._batch.n_seq_id[index] = 1
             self._batch.seq_id[index][0] = SEQUENCE
         self.tokens = int(cpp.llama_n_ctx(self._handle))
-        self.batch = batch
+        self.batch = placement.batch
 
     def close(self) -> None:
         """Give the memory back."""

@@ -3,55 +3,57 @@
 from __future__ import annotations
 
 import ctypes
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from llama_cpp import llama_cpp as cpp
 
-from localchat.errors import LocalchatError
+from localchat.errors import LocalchatError, NoMemory
+from localchat.llama.log import LOG
+from localchat.llama.parameters import ModelParameters
+from localchat.llama.placement import Placement
+from localchat.llama.rpc import register
 
 SPECIAL_ATTRIBUTES = cpp.LLAMA_TOKEN_ATTR_CONTROL | cpp.LLAMA_TOKEN_ATTR_UNKNOWN
 PIECE_BYTES = 4096
 VALUE_BYTES = 1 << 20
+MEMORY_HINT = "free some memory; llama.cpp's own words are in {log}"
 
 
-class _Log:
-    """llama.cpp's words on standard error, without the pages that it writes for its own debugging."""
+def start(rpc: Sequence[str] = ()) -> None:
+    """Start llama.cpp; its log goes to standard error, which the caller has sent to a file.
 
-    DEBUG, CONTINUED = 1, 5  # enum ggml_log_level
-
-    def __init__(self) -> None:
-        self._level = 0
-
-    def __call__(self, level: int, text: bytes, _data: object) -> None:
-        self._level = self._level if level == self.CONTINUED else level
-        if self._level != self.DEBUG:
-            os.write(2, text)
-
-
-_log = cpp.llama_log_callback(_Log())  # lives as long as llama.cpp may call it
-
-
-def start() -> None:
-    """Start llama.cpp; its log goes to standard error, which the caller has sent to a file."""
-    cpp.llama_log_set(_log, None)
+    Devices of other machines are added by their `rpc` addresses. Raises LocalchatError where one cannot be reached.
+    """
+    LOG.install()
     cpp.llama_backend_init()
+    register(rpc)
 
 
 class Model:
     """A model file in memory. Close it, or use it as a context manager."""
 
     def __init__(
-        self, path: Path, gpu_layers: int, progress: Callable[[float], None], *, vocabulary_only: bool = False
+        self,
+        path: Path,
+        placement: Placement,
+        progress: Callable[[float], None] = lambda _fraction: None,
+        *,
+        part: Literal["all", "shape", "vocabulary"] = "all",
     ) -> None:
-        """Load the model; `progress` is called with fractions. Raises LocalchatError where llama.cpp refuses.
+        """Load the model; `progress` is called with fractions.
 
-        `vocabulary_only` leaves the weights alone: such a model can tokenize and nothing else.
+        Of a model's `shape` a context can be made that says what memory it would take, but takes none; with the
+        `vocabulary` one can tokenize and nothing else. Raises LocalchatError where llama.cpp refuses, NoMemory where
+        memory does not suffice.
         """
-        parameters = cpp.llama_model_default_params()
-        parameters.n_gpu_layers, parameters.vocab_only = gpu_layers, vocabulary_only
+        arrays = ModelParameters(placement)
+        parameters = arrays.raw
+        parameters.vocab_only = part == "vocabulary"
+        if part == "shape":
+            parameters.no_alloc, parameters.load_mode = True, cpp.LLAMA_LOAD_MODE_NONE
 
         def report(fraction: float, _data: object) -> bool:
             progress(fraction)
@@ -60,9 +62,10 @@ class Model:
         parameters.progress_callback = cpp.llama_progress_callback(report)
         self.handle = cpp.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.handle:
+            if short := LOG.short_of(placement.devices):
+                raise NoMemory(f"there is not enough memory for {path.name}", MEMORY_HINT, short)
             raise LocalchatError(
-                f"llama.cpp could not load {path.name}",
-                "free some memory or pull the model again; llama.cpp's own words are in {log}",
+                f"llama.cpp could not load {path.name}", "pull the model again; llama.cpp's own words are in {log}"
             )
         self.vocab = cpp.llama_model_get_vocab(self.handle)
         self._piece = ctypes.create_string_buffer(PIECE_BYTES)

@@ -12,6 +12,7 @@ from typing import Any
 
 from localchat.child import ChildDied, answer, ask
 from localchat.errors import BadFile, LocalchatError
+from localchat.llama.placement import Placement
 
 TIMEOUT_SECONDS = 60.0  # a model file on a slow disk; the vocabulary itself takes less than one
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "GGML_VK_VISIBLE_DEVICES": ""}  # they take seconds
@@ -58,7 +59,7 @@ def _reply(question: dict[str, Any]) -> dict[str, Any]:
     from localchat.llama.model import Model, start
 
     start()
-    model = Model(Path(question["path"]), 0, lambda _fraction: None, vocabulary_only=True)
+    model = Model(Path(question["path"]), Placement(0, 1, 1, "f16"), part="vocabulary")
     texts, user_defined = question["texts"], model.user_defined()
     return asdict(
         Vocabulary(

@@ -1,42 +1,62 @@
-"""What there is to compute with, as far as a plan needs to know."""
+"""What there is to compute with on one machine: the facts that a plan is made from."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
-import psutil
+from localchat.llama.devices import Device
 
-from localchat.llama.devices import Device, devices
+System = Literal["linux", "macos", "windows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """The CPU, as far as this process may use it."""
+
+    name: str
+    performance_cores: int
+    """Physical cores, without the slow ones of processors that have two kinds, within what a container allows."""
+    logical_cores: int
+    features: tuple[str, ...] = ()
+    """Instruction sets that this build of llama.cpp uses, in lower case, such as `avx2`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The main memory, within what a container allows."""
+
+    total_bytes: int
+    available_bytes: int
+    """What can be had without swapping."""
+    swap_total_bytes: int = 0
+    swap_free_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UnusedGpu:
+    """A GPU that is there and that this build of llama.cpp cannot use."""
+
+    name: str
+    fix: str
+    """The command that builds llama.cpp for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """Processor, memory and devices of one machine."""
+    """One machine at one moment."""
 
-    physical_cores: int
-    memory_total_bytes: int
-    memory_available_bytes: int
+    system: System
+    processor: Processor
+    memory: Memory
     disk_free_bytes: int
+    """Where models are kept."""
     devices: tuple[Device, ...] = ()
-
-
-def detect(folder: Path) -> Hardware:
-    """The facts of this machine now; `folder` is where models are kept."""
-    memory = psutil.virtual_memory()
-    return Hardware(
-        physical_cores=usable_cores(),
-        memory_total_bytes=memory.total,
-        memory_available_bytes=memory.available,
-        disk_free_bytes=shutil.disk_usage(folder).free,
-        devices=devices(),
-    )
-
-
-def usable_cores() -> int:
-    """Physical cores that this process may use: a second thread on one core only gets in llama.cpp's way."""
-    physical = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else physical
-    return max(1, min(physical, allowed))
+    """What llama.cpp will use besides the CPU, in its own order."""
+    unused_gpus: tuple[UnusedGpu, ...] = ()
+    has_screen: bool = False
+    """Is a screen connected, so that a desktop lives on the GPU too?"""
+    on_battery: bool | None = None
+    """None where there is no battery, or no way to know."""
+    memory_bandwidth_bytes_per_second: float | None = None
+    """At which the CPU multiplies a matrix by a vector; None where it was not measured."""

@@ -12,18 +12,25 @@ from importlib.metadata import version
 from pathlib import Path
 
 from localchat import __version__, library
+from localchat.convert.header import aligned
 from localchat.convert.proof.prove import Proof
 from localchat.convert.recipe import file_type
+from localchat.convert.sketch import hollow
 from localchat.errors import LocalchatError
 from localchat.gguf_file import ModelFile, read_header
 from localchat.library import Check, Installed, Receipt
 from localchat.paths import models_folder
-from localchat.plan.facts import candidate_of, shape_of
-from localchat.plan.hardware import Hardware, detect
-from localchat.plan.plan import Candidate, Plan, Wish, plan
+from localchat.plan.facts import shape_of, subject_of
+from localchat.plan.here import this_machine
+from localchat.plan.make import Machine, make_plan
+from localchat.plan.plan import Plan
+from localchat.plan.shape import candidate
+from localchat.plan.truth import load_of, remember
+from localchat.plan.wish import Wish
+from localchat.plan.works import Subject
 from localchat.pull.build import Building, Built, build, rebuild, relayout
 from localchat.pull.checking import hashing
-from localchat.pull.decide import check_disk, plan_for
+from localchat.pull.decide import check_disk, normal, plan_for
 from localchat.pull.events import Chosen, Pull, Ready
 from localchat.pull.hub import Repo, read_repo
 from localchat.pull.parts import Parts, parts_of_folder, parts_of_repo
@@ -32,16 +39,19 @@ from localchat.pull.source import Folder, HubRepo, ModelFilePath, Source
 FOREIGN = Check("header", "passed", "the file was not made here; its header is sound")
 
 
-def pull(source: Source, wish: Wish) -> Pull:
-    """Install the model of a source. Raises LocalchatError and then leaves nothing unfinished behind."""
-    hardware = detect(models_folder())
+def pull(source: Source, wish: Wish, machine: Machine | None = None) -> Pull:
+    """Install the model of a source, planned for this machine as it is now unless another is given.
+
+    Raises LocalchatError and then leaves nothing unfinished behind.
+    """
+    machine = machine or this_machine(models_folder())
     match source.place:
         case Folder(path):
-            yield from _from_folder(source, path, wish, hardware)
+            yield from _from_folder(source, path, wish, machine)
         case ModelFilePath(path):
-            yield from _from_model_file(source, path, wish, hardware)
+            yield from _from_model_file(source, path, wish, machine)
         case HubRepo(repo, revision):
-            yield from _from_hub(source, read_repo(repo, revision), wish, hardware)
+            yield from _from_hub(source, read_repo(repo, revision), wish, machine)
 
 
 def convert(source: Source, out: Path, quant: str, threads: int) -> Building:
@@ -60,21 +70,21 @@ def convert(source: Source, out: Path, quant: str, threads: int) -> Building:
     return built
 
 
-def _from_folder(source: Source, folder: Path, wish: Wish, hardware: Hardware) -> Pull:
+def _from_folder(source: Source, folder: Path, wish: Wish, machine: Machine) -> Pull:
     _check_name(source.name, str(folder))
     parts = parts_of_folder(folder, source.making.base)
-    yield from _from_parts(source, parts, str(folder), None, plan_for(parts.config(), hardware, wish))
+    yield from _from_parts(source, parts, str(folder), None, plan_for(parts.config(), machine, wish))
 
 
-def _from_hub(source: Source, repo: Repo, wish: Wish, hardware: Hardware) -> Pull:
+def _from_hub(source: Source, repo: Repo, wish: Wish, machine: Machine) -> Pull:
     if (present := _present(source.name, repo, wish)) is not None:
         file = read_header(present.path)
-        yield Chosen(source.name, repo.id, plan(shape_of(file), [candidate_of(file)], hardware, wish), 0, 0)
+        yield Chosen(source.name, repo.id, make_plan(subject_of(file), machine, wish), 0, 0)
         yield Ready(present)
         return
     _check_name(source.name, repo.id)
     parts = parts_of_repo(repo, source.making.base)
-    yield from _from_parts(source, parts, repo.id, repo.commit, plan_for(parts.config(), hardware, wish))
+    yield from _from_parts(source, parts, repo.id, repo.commit, plan_for(parts.config(), machine, wish))
 
 
 def _from_parts(source: Source, parts: Parts, origin: str, commit: str | None, chosen: Plan) -> Pull:
@@ -93,18 +103,19 @@ def _from_parts(source: Source, parts: Parts, origin: str, commit: str | None, c
         out = _path(source, chosen.quant)
         built = yield from build(parts, source.name, chosen.quant, out, chosen.threads, source.making, template)
         model = _recorded(source, out, chosen.quant, origin, commit, built)
+        _expect(model, chosen)
     parts.discard()  # before the last event: its reader may not come back
     yield Ready(model)
 
 
-def _from_model_file(source: Source, path: Path, wish: Wish, hardware: Hardware) -> Pull:
+def _from_model_file(source: Source, path: Path, wish: Wish, machine: Machine) -> Pull:
     model = read_header(path)
     origin = source.entry.package if source.entry else str(path)
     _check_name(source.name, origin)
     if wish.quant and file_type(wish.quant) != model.quant:
-        yield from _requantized(source, model, origin, wish, hardware)
+        yield from _requantized(source, model, origin, wish, machine)
         return
-    chosen = plan(shape_of(model), [candidate_of(model)], hardware, wish)
+    chosen = make_plan(subject_of(model), machine, wish)
     yield Chosen(source.name, origin, chosen, 0, 0)
     sha256 = yield from hashing(path)
     built = Built(sha256, {path.name: sha256}, {}, (), Proof((FOREIGN,)))
@@ -115,19 +126,25 @@ def _from_model_file(source: Source, path: Path, wish: Wish, hardware: Hardware)
         linked = _path(source, model.quant)
         _link(path, linked)
         installed = _recorded(source, linked, model.quant, origin, None, built)
+        _expect(installed, chosen)
     yield Ready(installed)
 
 
-def _requantized(source: Source, model: ModelFile, origin: str, wish: Wish, hardware: Hardware) -> Pull:
+def _requantized(source: Source, model: ModelFile, origin: str, wish: Wish, machine: Machine) -> Pull:
     """Another type is wanted than the file has: it is quantized anew."""
     quant = file_type(wish.quant or model.quant)
     result = relayout(model.path, quant, source.making)
-    chosen = plan(shape_of(model), [Candidate(quant, result.file_bytes - len(result.header))], hardware, wish)
+    sizes = ((one.target.name, one.type.name, aligned(one.bytes)) for one in result.tensors)
+    weights_bytes = result.file_bytes - len(result.header)
+    shape = shape_of(model)
+    subject = Subject(shape, (candidate(quant, shape.layers, sizes),), lambda _: hollow(result.header, weights_bytes))
+    chosen = make_plan(subject, machine, normal(wish))
     yield Chosen(source.name, origin, chosen, 0, chosen.weights_bytes)
     with _unfinished_discarded(source.name):
         out = _path(source, quant)
         built = yield from rebuild(result, out, chosen.threads)
         installed = _recorded(source, out, quant, origin, None, built)
+        _expect(installed, chosen)
     yield Ready(installed)
 
 
@@ -189,6 +206,11 @@ def _recorded(source: Source, path: Path, quant: str, origin: str, commit: str |
         sampling=source.entry.sampling if source.entry else {},
     )
     return library.record(receipt)
+
+
+def _expect(model: Installed, chosen: Plan) -> None:
+    """Remember how it was meant to run: a load that turns out smaller then says so."""
+    remember(load_of(model.receipt.file_sha256, chosen, "planned", {}))
 
 
 def _link(path: Path, linked: Path) -> None:

@@ -11,10 +11,13 @@ from localchat.convert.config import parse_config
 from localchat.errors import LocalchatError
 from localchat.gguf_file import read_header
 from localchat.paths import models_folder
-from localchat.plan.facts import candidate_of, shape_of
-from localchat.plan.hardware import Hardware, detect
-from localchat.plan.plan import Plan, Wish, plan
-from localchat.pull.decide import plan_for
+from localchat.plan.facts import subject_of
+from localchat.plan.here import this_machine
+from localchat.plan.make import Machine, make_plans
+from localchat.plan.plan import Plan
+from localchat.plan.wish import Wish
+from localchat.plan.works import Subject
+from localchat.pull.decide import subject_for, types_for
 from localchat.pull.source import package_file
 
 
@@ -31,26 +34,28 @@ class Offer:
     """Can it be installed at once, without a download?"""
 
 
-def offers() -> list[Offer]:
-    """The whole catalog: what needs no download first, then by name."""
-    hardware = detect(models_folder())
+def offers(machine: Machine | None = None) -> list[Offer]:
+    """The whole catalog for this machine as it is now, or another: what needs no download first, then by name.
+
+    Raises LocalchatError where llama.cpp cannot be asked what models take.
+    """
+    machine = machine or this_machine(models_folder())
     names = {model.name for model in library.installed()}
-    found = [_offer(entry, hardware, names) for entry in entries()]
+    files = [package_file(entry) for entry in entries()]
+    plans = make_plans([_subject(entry, file) for entry, file in zip(entries(), files, strict=True)], machine, Wish())
+    found = [
+        Offer(entry, *_outcome(chosen), entry.name in names, file is not None)
+        for entry, chosen, file in zip(entries(), plans, files, strict=True)
+    ]
     return sorted(found, key=lambda offer: (not offer.is_local, offer.plan is None, offer.entry.name))
 
 
-def _offer(entry: Entry, hardware: Hardware, installed: set[str]) -> Offer:
-    file = package_file(entry)
-    try:
-        chosen, problem = _plan(entry, file, hardware), ""
-    except LocalchatError as error:
-        chosen, problem = None, str(error)
-    return Offer(entry, chosen, problem, entry.name in installed, file is not None)
+def _outcome(chosen: Plan | LocalchatError) -> tuple[Plan | None, str]:
+    return (None, str(chosen)) if isinstance(chosen, LocalchatError) else (chosen, "")
 
 
-def _plan(entry: Entry, file: Path | None, hardware: Hardware) -> Plan:
-    """The plan of the file that is there, or of the checkpoint that would be converted."""
+def _subject(entry: Entry, file: Path | None) -> Subject:
+    """The file that is there, or the checkpoint that would be converted."""
     if file is None:
-        return plan_for(parse_config(entry.config), hardware, Wish())
-    model = read_header(file)
-    return plan(shape_of(model), [candidate_of(model)], hardware, Wish())
+        return subject_for(parse_config(entry.config), types_for(Wish()))
+    return subject_of(read_header(file))

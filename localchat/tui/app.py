@@ -10,6 +10,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.types import CSSPathType
 
+from localchat.launch import Launch
 from localchat.library import Installed, installed
 from localchat.settings import Settings
 from localchat.tui.chat_screen import ChatScreen
@@ -43,9 +44,9 @@ def make_app(services: Services, model: Installed | None) -> LocalchatApp:
     return LocalchatApp(services, model)
 
 
-def run_app(settings: Settings, model: Installed | None, context: int | None) -> None:
+def run_app(settings: Settings, model: Installed | None, how: Launch) -> None:
     """Open the app with a model, or with the one that was used last, or else on the picker."""
-    services = real_services(settings, context)
+    services = real_services(settings, how)
     if model is None:
         model = next(iter(installed()), None)
     gc.freeze()  # what is loaded by now stays: collections during streaming need not look at it

@@ -22,6 +22,7 @@ from localchat.errors import EngineDied, LocalchatError
 from localchat.history.store import SavedDraft
 from localchat.library import Installed, remember_use
 from localchat.prompt.ledger import Ledger
+from localchat.text import clean
 from localchat.tui.bubble import Bubble
 from localchat.tui.desk import Desk
 from localchat.tui.history_screen import HistoryScreen
@@ -35,6 +36,7 @@ from localchat.tui.status import Situation, Status
 from localchat.tui.title import Title
 from localchat.tui.transcript import Transcript
 
+NOTE_SECONDS = 15  # to read two sentences
 FIRST_MESSAGES = 2  # a system message and a question
 PLACES = {"gpu": "GPU", "memory": "CPU", "partial": "GPU and CPU"}
 
@@ -130,6 +132,8 @@ class ChatScreen(Screen[None]):
             used_tokens=0,
             reply_tokens=0,
         )
+        for note in message.running.notes:
+            self.notify(clean(note), severity="warning", timeout=NOTE_SECONDS, markup=False)
         if self._owes_reply and self._desk.has_open_question:
             self._begin_reply(message.running)
 

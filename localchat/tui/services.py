@@ -8,10 +8,11 @@ from typing import Protocol
 
 from localchat.engine.events import Engine
 from localchat.history.store import History
-from localchat.launch import launch, plan_now
+from localchat.launch import Launch, launch
 from localchat.library import Installed
 from localchat.paths import history_file
-from localchat.plan.plan import Plan, Wish
+from localchat.plan.plan import Plan
+from localchat.plan.wish import Wish
 from localchat.pull.events import Pull
 from localchat.pull.install import pull
 from localchat.pull.offers import Offer, offers
@@ -33,6 +34,8 @@ class Running:
     model: Installed
     engine: ClosableEngine
     plan: Plan
+    notes: tuple[str, ...] = ()
+    """What the user should know of how it was loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +51,14 @@ class Services:
     """Installs a source as the user typed it."""
 
 
-def real_services(settings: Settings, context: int | None) -> Services:
-    """The real ones. `context` is what was asked for on the command line."""
+def real_services(settings: Settings, how: Launch) -> Services:
+    """The real ones. `how` is what was asked for on the command line."""
 
     def start(model: Installed, progress: Callable[[float], None]) -> Running:
-        plan = plan_now(model, settings, context)
-        return Running(model, launch(model, plan, progress), plan)
+        launched = launch(model, settings, progress, how)
+        return Running(model, launched.engine, launched.plan, launched.notes)
 
     def install(source: str) -> Pull:
-        return pull(parse(source), Wish(context=context or 0, threads=settings.threads))
+        return pull(parse(source), Wish(context=how.context, threads=settings.threads))
 
     return Services(History(history_file()), settings, start, offers, install)
