@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,14 @@ def test_a_bar_shows_what_is_used(capsys: Captured, used: int, total: int, full:
 def test_a_bar_where_the_terminal_is_not_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
     assert bar(1, 2) == "#" * 10 + "-" * 10
+
+
+def test_where_the_speed_of_memory_is_not_known_that_is_said(capsys: Captured) -> None:
+    known = read_hardware(MACHINES[0])
+    print_hardware(replace(known, memory_bandwidth_bytes_per_second=None), 1 << 40)
+    assert "its speed is not known" in capsys.readouterr().out
+    print_hardware(replace(known, memory_bandwidth_bytes_per_second=20e9), 1 << 40)
+    assert "its speed is not known" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("address", ["nowhere", "host:0", "[::1]:50052"])

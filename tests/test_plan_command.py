@@ -325,3 +325,14 @@ def test_a_model_that_fits_nowhere_names_what_would(capsys: Captured, tmp_path: 
     said = sentence_of(capsys, str(folder), "--hardware", str(NAMES["laptop-8gb"]))
     assert "needs at least" in said
     assert "billion weights would fit" in said
+
+
+def test_where_no_speed_is_known_that_is_said(capsys: Captured, tmp_path: Path, quick: None) -> None:
+    facts = json.loads(Path(DESKTOP).read_text("utf-8"))
+    facts["memory_bandwidth_bytes_per_second"] = facts["devices"][0]["memory_bandwidth_bytes_per_second"] = None
+    file = tmp_path / "unknown.json"
+    file.write_text(json.dumps(facts))
+    assert main(["plan", MISTRAL, "--hardware", str(file)]) == 0
+    assert "No rate is predicted" in capsys.readouterr().err
+    assert main(["plan", MISTRAL, "--hardware", DESKTOP]) == 0
+    assert "No rate is predicted" not in capsys.readouterr().err

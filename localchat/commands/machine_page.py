@@ -80,8 +80,8 @@ def _counted(count: int, thing: str) -> str:
 def _room(hardware: Hardware, disk_bytes: int) -> Iterator[tuple[str, str]]:
     memory = hardware.memory
     yield "Memory", _meter(memory.total_bytes - memory.available_bytes, memory.total_bytes)
-    if hardware.memory_bandwidth_bytes_per_second:
-        yield "", _bandwidth(hardware.memory_bandwidth_bytes_per_second)
+    rate = hardware.memory_bandwidth_bytes_per_second
+    yield "", _bandwidth(rate) if rate else "its speed is not known; it is measured while other programs rest"
     if memory.swap_total_bytes:
         yield "Swap", _meter(memory.swap_total_bytes - memory.swap_free_bytes, memory.swap_total_bytes)
     for device in hardware.devices:

@@ -14,6 +14,7 @@ from localchat.plan.plan import Plan, Predicted
 from localchat.printing import print_table, say
 from localchat.text import one_line, size
 
+NO_RATE = "No rate is predicted: the memory's speed is measured only while other programs leave the processor alone."
 BAR_CELLS = 48
 WIDEST_CELLS = 110
 NO_BREAK = "\u00a0"
@@ -31,6 +32,8 @@ def print_plan(name: str, chosen: Plan, choices: Sequence[Choice]) -> None:
     for reason in chosen.reasons:
         print(_wrapped(one_line(reason, 2000), "  - ", "    "))
     say("Memory and tokens/s are predictions. Each load is measured, and the next plan learns from it.")
+    if chosen.tokens_per_second is None:
+        say(NO_RATE)
 
 
 def _wrapped(text: str, start: str = "", later: str = "") -> str:
