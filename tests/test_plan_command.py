@@ -327,7 +327,8 @@ def test_a_model_that_fits_nowhere_names_what_would(capsys: Captured, tmp_path: 
     assert "billion weights would fit" in said
 
 
-def test_where_no_speed_is_known_that_is_said(capsys: Captured, tmp_path: Path, quick: None) -> None:
+@pytest.mark.usefixtures("quick")
+def test_where_no_speed_is_known_that_is_said(capsys: Captured, tmp_path: Path) -> None:
     facts = json.loads(Path(DESKTOP).read_text("utf-8"))
     facts["memory_bandwidth_bytes_per_second"] = facts["devices"][0]["memory_bandwidth_bytes_per_second"] = None
     file = tmp_path / "unknown.json"
