@@ -23,7 +23,7 @@ from localchat.llama.placement import HOST
 from localchat.plan.detect import detect
 from localchat.plan.facts import subject_of
 from localchat.plan.hardware import Hardware
-from localchat.plan.layout import Layout, Option, is_possible, on_host, partial, resident
+from localchat.plan.layout import Option, is_possible, kv_bytes, on_host, partial, resident
 from localchat.plan.lessons import NONE
 from localchat.plan.plan import Plan, settled
 from localchat.plan.rooms import rooms
@@ -38,7 +38,7 @@ MEMORY = "memory: "
 MEMORY_TYPES = ("Q8_0", "Q6_K", "Q4_K_M", "Q2_K")
 CONTEXTS, KV_TYPES = (2048, 8192, 16384), ("f16", "q8_0")
 PARTS_ON_DEVICES = (0.35, 0.7, 2.0)
-"""How much of a model's weights the devices are given room for."""
+"""How much of a model's weights and KV cache the devices are given room for, beside their work buffers."""
 PROMPT_TOKENS = 400
 TOLERANCE, TOLERANCE_BYTES = 0.03, 150 * MIB
 
@@ -76,7 +76,7 @@ def _is_missed(predicted: float, actual: float) -> bool:
 def _loaded(path: Path, subject: Subject, option: Option, rpc: tuple[str, ...], part: float) -> Iterator[Row]:
     """Load in this way, read a prompt, and compare."""
     machine = Machine(detect(path.parent, rpc=rpc), rpc)
-    chosen = _plan(subject, option, machine, int(part * option.candidate.weights_bytes))
+    chosen = _plan(subject, option, machine, part)
     with (
         tempfile.TemporaryDirectory() as folder,
         EngineProcess(path, chosen.placement(rpc), Path(folder) / "engine.log") as engine,
@@ -92,19 +92,20 @@ def _loaded(path: Path, subject: Subject, option: Option, rpc: tuple[str, ...], 
         yield Row(name, "MiB", use.total_bytes / MIB, actual / MIB, use.total_bytes / actual, PREDICTIONS)
 
 
-def _plan(subject: Subject, option: Option, machine: Machine, device_bytes: int) -> Plan:
-    """The plan that has just this option, with so much room on the devices together."""
+def _plan(subject: Subject, option: Option, machine: Machine, part: float) -> Plan:
+    """The plan that has just this option, with room for this part of it on the devices."""
     shape, hardware = subject.shape, machine.hardware
-    each = device_bytes // max(1, len(hardware.devices))
-    wish = Wish(context=option.context, gpu_memory_bytes=each)
-    spaces = rooms(hardware, wish, NONE)
-    names = tuple(room.name for room in spaces.devices)
-    keys = work_keys(shape, subject.candidates, len(names), wish)
+    names = tuple(room.name for room in rooms(hardware, Wish(), NONE).devices)
+    keys = work_keys(shape, subject.candidates, len(names), Wish(context=option.context))
     works = find_works([subject], [keys], Devices(names, rpc=machine.rpc))[0]
-    layout: Layout | None = on_host(shape, option, works)
-    if names:
-        layout = resident(shape, option, spaces, works) or partial(shape, option, spaces, works)
-    assert layout is not None, "there is memory enough for so small a model"
+    if not names:
+        return settled(shape, option, on_host(shape, option, works), rooms(hardware, Wish(), NONE), hardware, Wish())
+    work_bytes = max(max(work.devices_bytes.values(), default=0) for work in works.values())
+    model_bytes = option.candidate.weights_bytes + shape.layers * kv_bytes(shape, option.context, option.kv_type)
+    wish = Wish(gpu_memory_bytes=work_bytes + int(part * model_bytes) // len(names))
+    spaces = rooms(hardware, wish, NONE)
+    layout = resident(shape, option, spaces, works) or partial(shape, option, spaces, works)
+    assert layout is not None, "there is room for a layer at least"
     return settled(shape, option, layout, spaces, hardware, wish)
 
 

@@ -19,6 +19,7 @@ from localchat.plan.layout import BATCH, Spread, WorkKey, Works
 from localchat.plan.shape import Candidate, Shape
 
 KEPT = 2000
+LEAST_LAYERS = 3  # the output, the last layer, which computes the last token alone, and one that computes all of them
 PIPELINE_COPIES = 2  # on several devices llama.cpp keeps inputs of batches that overlap; twice is the most seen
 
 _known: dict[str, Work] = {}
@@ -99,7 +100,8 @@ def _placement(shape: Shape, key: WorkKey, devices: Devices) -> Placement:
 
 def _shares(shape: Shape, spread: Spread, names: Sequence[str]) -> tuple[Share, ...]:
     whole = shape.layers + 1
-    layers = {"host": 0, "one": whole, "all": whole, "experts": whole, "split": max(1, whole // 2)}[spread]
+    some = min(whole - 1, max(LEAST_LAYERS, whole // 2))
+    layers = {"host": 0, "one": whole, "all": whole, "experts": whole, "split": some}[spread]
     used = names[:1] if spread == "one" else names
     each = [layers * (number + 1) // len(used) - layers * number // len(used) for number in range(len(used))]
     return tuple(Share(name, count) for name, count in zip(used, each, strict=True) if count)
