@@ -10,10 +10,12 @@ from typing import Any
 
 from localchat.chat import Forgotten, TurnEvent, recommended, reply
 from localchat.conversation import Conversation
-from localchat.engine.events import Done, Piece, Reading
+from localchat.engine.events import Done, Engine, Piece, Reading, Remote, TokenProbability
+from localchat.engine.remote import RemoteEngine, RemoteModel
 from localchat.launch import Launch, launch
 from localchat.library import Installed, remember_use
 from localchat.prompt.ledger import Ledger
+from localchat.sampling import Sampling
 from localchat.settings import Settings
 from localchat.text import clean, is_interactive
 
@@ -24,21 +26,40 @@ def answer(
 ) -> dict[str, Any]:  # fmt: skip
     """Load the model and answer: print the answer as it comes, or for a program return it with its facts."""
     printer = _Collector(model.name) if as_json else _Printer()
-    conversation = Conversation()
     system = system if system is not None else settings.system or model.receipt.system
-    if system:
-        conversation = conversation.say("system", system)
     launched = launch(model, settings, printer.loading, how)
     with launched.engine as engine:
         printer.note(launched.notes)
         sampling = recommended(engine, model.receipt.sampling, changes)
-        all_stops = (*model.receipt.stops, *stops)
-        with closing(reply(engine, conversation.ask(prompt), sampling, all_stops, Forgotten())) as events:
-            for event in events:
-                printer.show(event)
+        _show(printer, engine, _conversation(prompt, system), sampling, (*model.receipt.stops, *stops))
     if printer.done:
         remember_use(model, printer.done.usage.tokens_per_second)
     return printer.finish()
+
+
+def answer_remote(
+    model: RemoteModel, settings: Settings, prompt: str, system: str | None, stops: Sequence[str],
+    changes: dict[str, Any], as_json: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """The same from a model of a server."""
+    engine = RemoteEngine(model.url, model.name, model.token)
+    printer = _Collector(engine.model) if as_json else _Printer()
+    conversation = _conversation(prompt, system if system is not None else settings.system)
+    _show(printer, engine, conversation, recommended(engine, {}, changes), stops)
+    return printer.finish()
+
+
+def _conversation(prompt: str, system: str) -> Conversation:
+    return (Conversation().say("system", system) if system else Conversation()).ask(prompt)
+
+
+def _show(
+    printer: _Printer | _Collector, engine: Engine | Remote, conversation: Conversation, sampling: Sampling,
+    stops: Sequence[str],
+) -> None:  # fmt: skip
+    with closing(reply(engine, conversation, sampling, stops, Forgotten())) as events:
+        for event in events:
+            printer.show(event)
 
 
 class _Printer:
@@ -92,6 +113,7 @@ class _Collector:
         self.done: Done | None = None
         self._model, self._text = model, ""
         self._notes: list[str] = []
+        self._logprobs: list[TokenProbability] = []
         self._ledger = Ledger(0, 0, 0)
 
     def loading(self, fraction: float) -> None:
@@ -104,8 +126,9 @@ class _Collector:
         match event:
             case Ledger():
                 self._ledger = event
-            case Piece(text):
+            case Piece(text, logprobs=logprobs):
                 self._text += text
+                self._logprobs += logprobs
             case Done():
                 self.done = event
 
@@ -128,4 +151,10 @@ class _Collector:
             },
             "ledger": asdict(self._ledger),
             "notes": self._notes,
+            **({"logprobs": [_as_fields(found) for found in self._logprobs]} if self._logprobs else {}),
         }
+
+
+def _as_fields(found: TokenProbability) -> dict[str, Any]:
+    likeliest = [{"text": text, "logprob": logprob} for text, logprob in found.likeliest]
+    return {"text": found.text, "logprob": found.logprob, "likeliest": likeliest}

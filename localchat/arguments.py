@@ -15,11 +15,13 @@ from localchat.errors import LocalchatError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from localchat.engine.remote import RemoteModel
     from localchat.library import Installed
     from localchat.plan.wish import Goal, Wish
     from localchat.settings import Settings
 
 PROMPT_LIMIT_BYTES = 16 << 20
+SMALL_FILE_BYTES = 2 << 20
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -51,6 +53,16 @@ WISHES = (
     click.option("--memory", metavar="BYTES", help="Use at most so much of the main memory."),
 )
 
+REMOTE = (
+    click.option(
+        "--remote", metavar="URL", help="Use a model of the OpenAI-compatible server at this address, and none here."
+    ),
+    click.option(
+        "--token", metavar="TEXT", envvar="LOCALCHAT_REMOTE_TOKEN", show_envvar=True,
+        help="What the server of --remote knows you by; other users of this machine may see it here.",
+    ),
+)  # fmt: skip
+
 
 def rpc_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Devices of other machines."""
@@ -61,6 +73,27 @@ def loading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every command that loads a model."""
     help_text = "Tokens of context to load the model with."
     return click.option("--context", type=click.IntRange(CONTEXT_LEAST), help=help_text)(rpc_option(command))
+
+
+def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that can use a model of a server; `remote_model` takes them."""
+    for option in reversed(REMOTE):
+        command = option(command)
+    return command
+
+
+def remote_model(
+    url: str, name: str | None, token: str | None, context: int | None, rpc: tuple[str, ...]
+) -> RemoteModel:
+    """The model of a server. Raises LocalchatError for what is no address, click.UsageError for options of others."""
+    from localchat.engine.openai.address import address_of, checked_token
+    from localchat.engine.remote import RemoteModel
+
+    if context or rpc:
+        raise click.UsageError(
+            "--context and --rpc are for models of this machine, and --remote is for those of others"
+        )
+    return RemoteModel(address_of(url).url, name or "", checked_token(token or ""))
 
 
 def wish_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,10 +173,23 @@ def _found(find: Callable[[str], Installed], name: str, commands: Collection[str
         raise
 
 
-def prompt_text(given: str | None) -> str:
-    """The prompt's text: the argument, then what is piped in. Raises click.UsageError where there is none."""
+def remote_words(first: str | None, second: str | None) -> tuple[str, str]:
+    """The name of a server's model and the prompt's text: one word alone, with nothing piped in, is the prompt."""
+    piped = piped_text()
+    if second is None and not piped.strip():
+        return "", prompt_text(first, piped)
+    return first or "", prompt_text(second, piped)
+
+
+def piped_text() -> str:
+    """What is piped in."""
     is_piped = sys.stdin is not None and not sys.stdin.isatty()
-    piped = sys.stdin.buffer.read(PROMPT_LIMIT_BYTES).decode("utf-8", "replace") if is_piped else ""
+    return sys.stdin.buffer.read(PROMPT_LIMIT_BYTES).decode("utf-8", "replace") if is_piped else ""
+
+
+def prompt_text(given: str | None, piped: str | None = None) -> str:
+    """The prompt's text: the argument, then what is piped in. Raises click.UsageError where there is none."""
+    piped = piped_text() if piped is None else piped
     text = "\n\n".join(part for part in (given, piped.strip("\n")) if part)
     if not text.strip():
         raise click.UsageError("give a prompt as an argument or on standard input")
@@ -158,6 +204,35 @@ def check_sampling(changes: dict[str, Any]) -> None:
         overridden(Sampling(), changes)
     except LocalchatError as error:
         raise click.UsageError(f"{error}: {error.hint}") from error
+
+
+def grammar_text(schema: Path | None, grammar: Path | None, model: Path | None) -> str | None:
+    """The grammar that --schema or --grammar asks for, tried with the vocabulary of the model file; None without them.
+
+    A note says what of the schema it leaves out. Raises LocalchatError for what is no schema and no grammar.
+    """
+    if schema is None and grammar is None:
+        return None
+    from localchat.llama.grammar import check_grammar, grammar_of_schema, read_schema, unenforced
+
+    if grammar is not None:
+        gbnf = _small_text(grammar)
+        check_grammar(gbnf, model)
+        return gbnf
+    assert schema is not None, "one of them is given"
+    asked = read_schema(_small_text(schema))
+    if words := unenforced(asked):
+        click.echo(f"note: a grammar cannot enforce {', '.join(words)}, so the answer may not obey that", err=True)
+    return grammar_of_schema(asked, model)
+
+
+def _small_text(path: Path) -> str:
+    """The text of a file; of a longer one more than anything that takes it allows. Raises LocalchatError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(SMALL_FILE_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise LocalchatError(f"{path.name} is not a text file", "save it as UTF-8") from error
 
 
 def size_bytes(text: str | None, option: str) -> int:

@@ -8,9 +8,9 @@ from contextlib import closing
 from typing import Protocol
 
 from localchat.conversation import Conversation, Ending
-from localchat.engine.events import Done, Engine, Event, Piece
+from localchat.engine.events import Done, Engine, Event, Piece, Remote
 from localchat.errors import LocalchatError
-from localchat.prompt.ledger import Ledger, Prompt, Window, build, reply_room
+from localchat.prompt.ledger import Ledger, Prompt, WhenFull, Window, build, reply_room
 from localchat.prompt.tokens import Shield
 from localchat.sampling import Sampling, is_sensible, overridden
 
@@ -39,7 +39,9 @@ class Forgotten:
         """Nothing to do."""
 
 
-def recommended(engine: Engine, known: Mapping[str, float], changes: Mapping[str, float | int | None]) -> Sampling:
+def recommended(
+    engine: Engine | Remote, known: Mapping[str, float], changes: Mapping[str, float | int | None]
+) -> Sampling:
     """How to sample: what is `known` of the model's authors, then what their file says, then the user's changes.
 
     Advice that makes no sense is not taken; a change that makes none raises LocalchatError.
@@ -49,18 +51,18 @@ def recommended(engine: Engine, known: Mapping[str, float], changes: Mapping[str
 
 
 def reply(
-    engine: Engine, conversation: Conversation, sampling: Sampling, stops: Sequence[str], draft: Draft
-) -> Generator[TurnEvent]:
+    engine: Engine | Remote, conversation: Conversation, sampling: Sampling, stops: Sequence[str], draft: Draft,
+    when_full: WhenFull = "drop",
+) -> Generator[TurnEvent]:  # fmt: skip
     """Answer the last question: the ledger first, then the engine's events. Closing the iterator stops the reply.
 
     The draft is finished however the reply ends, once the first event was asked for.
-    Raises ContextFull where the question does not fit, EngineDied where the engine ended; what was written is kept.
+    Raises ContextFull where the question does not fit, or with `when_full="error"` the conversation; EngineDied where
+    the engine ended; what was written is kept.
     """
     keeper = _Keeper(draft)
     try:
-        prompt = prompt_for(engine, conversation, sampling)
-        yield prompt.ledger
-        with closing(engine.reply(prompt.tokens, sampling, stops)) as events:
+        with closing(_events(engine, conversation, sampling, stops, when_full)) as events:
             for event in events:
                 keeper.see(event)
                 yield event
@@ -71,8 +73,21 @@ def reply(
         keeper.finish()
 
 
-def prompt_for(engine: Engine, conversation: Conversation, sampling: Sampling) -> Prompt:
-    """What this engine's model reads of a conversation. Raises ContextFull where the last question does not fit."""
+def _events(
+    engine: Engine | Remote, conversation: Conversation, sampling: Sampling, stops: Sequence[str], when_full: WhenFull
+) -> Generator[TurnEvent]:
+    """The account of the prompt, then the engine's events; a server makes its prompt and keeps account of it itself."""
+    if isinstance(engine, Remote):
+        yield Ledger(window_tokens=engine.loaded.context, used_tokens=0, dropped_turns=0)
+        yield from engine.answer(conversation.messages, sampling, stops)
+    else:
+        prompt = prompt_for(engine, conversation, sampling, when_full)
+        yield prompt.ledger
+        yield from engine.reply(prompt.tokens, sampling, stops)
+
+
+def prompt_for(engine: Engine, conversation: Conversation, sampling: Sampling, when_full: WhenFull = "drop") -> Prompt:
+    """What this engine's model reads of a conversation. Raises ContextFull where what must be in it does not fit."""
     loaded = engine.loaded
     window = Window(
         tokens=loaded.context,
@@ -82,7 +97,7 @@ def prompt_for(engine: Engine, conversation: Conversation, sampling: Sampling) -
         eos=loaded.eos,
         adds_bos=loaded.adds_bos,
     )
-    return build(conversation, window, Shield(loaded.special_tokens), engine.tokenize)
+    return build(conversation, window, Shield(loaded.special_tokens), engine.tokenize, when_full)
 
 
 class _Keeper:
@@ -93,7 +108,7 @@ class _Keeper:
         self.ending: Ending = "stopped"
         self._saved_at = time.monotonic()
 
-    def see(self, event: Event) -> None:
+    def see(self, event: TurnEvent) -> None:
         if isinstance(event, Piece):
             self._text += event.text
             if time.monotonic() - self._saved_at >= SAVE_SECONDS:

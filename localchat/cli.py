@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import io
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from localchat import __version__
-from localchat.arguments import loading_options, model_named, settings
+from localchat.arguments import loading_options, model_named, remote_model, remote_options, settings
 from localchat.commands.library import catalog, models, remove, show, verify
 from localchat.commands.machine import doctor, hardware, plan
 from localchat.commands.making import convert, pull
+from localchat.commands.measure import bench
 from localchat.commands.talk import run
 from localchat.errors import LocalchatError
 
+if TYPE_CHECKING:
+    from localchat.tui.chosen import Chosen
+
 DONE, FAILED, INTERRUPTED = 0, 1, 130
+APP_OPTIONS = ("--remote", "--token")
 
 
 class Commands(click.Group):
-    """Commands by name; any other first word is the model to open the app with."""
+    """Commands by name; any other first word is the model to open the app with, and options of the app open it too."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        place = next((place for place, word in enumerate(args) if word != "--debug"), len(args))
+        if place < len(args) and args[place].partition("=")[0] in APP_OPTIONS:
+            args = [*args[:place], "app", *args[place:]]
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -36,7 +48,8 @@ class Commands(click.Group):
 def localchat(ctx: click.Context, debug: bool) -> None:
     """Chat with a language model on this machine, offline.
 
-    `localchat` alone opens the terminal app, `localchat MODEL` opens it with that model.
+    `localchat` alone opens the terminal app, `localchat MODEL` opens it with that model, and
+    `localchat --remote URL [MODEL]` with one that an OpenAI-compatible server runs.
     """
     ctx.obj = debug
     if ctx.invoked_subcommand is None:
@@ -46,18 +59,25 @@ def localchat(ctx: click.Context, debug: bool) -> None:
 @localchat.command(hidden=True)
 @click.argument("model", required=False)
 @loading_options
-def app(model: str | None, context: int | None = None, rpc: tuple[str, ...] = ()) -> None:
-    """Open the terminal app."""
+@remote_options
+def app(
+    model: str | None, context: int | None = None, rpc: tuple[str, ...] = (), remote: str | None = None,
+    token: str | None = None,
+) -> None:  # fmt: skip
+    """Open the terminal app with a model, or with --remote a model of a server."""
     from localchat.launch import Launch
     from localchat.tui.app import run_app
 
-    chosen = model_named(model, commands=localchat.commands) if model else None
+    if remote is not None:
+        chosen: Chosen | None = remote_model(remote, model, token, context, rpc)
+    else:
+        chosen = model_named(model, commands=localchat.commands) if model else None
     if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout)):
         raise LocalchatError("the app needs a terminal", "in a script, use: localchat run MODEL PROMPT")
     run_app(settings(), chosen, Launch(context or 0, rpc))
 
 
-for command in (run, pull, convert, models, show, verify, remove, catalog, plan, hardware, doctor):
+for command in (run, pull, convert, models, show, verify, remove, catalog, plan, hardware, doctor, bench):
     localchat.add_command(command)
 
 

@@ -16,6 +16,8 @@ class Message:
 
     role: Role
     text: str
+    pinned: bool = False
+    """Its turn stays in the prompt, however long the conversation becomes."""
 
 
 @dataclass(frozen=True, slots=True)

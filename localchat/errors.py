@@ -14,11 +14,14 @@ class BadFile(LocalchatError):
 
 
 class ContextFull(LocalchatError):
-    """A prompt that cannot fit into the context, however much of the older conversation is left out."""
+    """A prompt that cannot fit into the context, however much of the older conversation may be left out.
 
-    def __init__(self, need: int, have: int, window: int) -> None:
+    `need` and `have` are tokens, of the prompt and of the room for it; `what` is what would have to fit.
+    """
+
+    def __init__(self, need: int, have: int, window: int, what: str = "this message") -> None:
         super().__init__(
-            f"this message is too long: it takes {need:,} tokens with all that belongs to it, "
+            f"{what} is too long: it takes {need:,} tokens with all that belongs to it, "
             f"and {have:,} of the context's {window:,} are free for it beside the reply",
             "shorten it, or load the model with a larger --context",
         )

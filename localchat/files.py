@@ -66,11 +66,11 @@ def _refuse(constant: str) -> Any:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def writing(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
     """Write beside, then rename: yields a `.partial` file, which becomes `path` only if the body ends well.
 
-    The partial file is this process's own; it is synced before the rename, and deleted when the body fails or is
-    stopped. Raises LocalchatError in plain words when the disk is full or the folder cannot be written, or when
+    The partial file is this process's own; it is synced before the rename, unless its readers check what is in it, and
+    deleted when the body fails or is stopped. Raises LocalchatError in plain words when the disk is full or the folder cannot be written, or when
     there is something at `path` that is no ordinary file.
     """
     if path.exists() and not path.is_file():
@@ -78,9 +78,11 @@ def writing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         yield partial
-        _sync(partial)
+        if is_synced:
+            _sync(partial)
         partial.replace(path)
-        _sync(path.parent)
+        if is_synced:
+            _sync(path.parent)
     except OSError as error:
         raise disk_error(error, path) from error
     finally:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from localchat.engine.process import EngineProcess
+from localchat.engine.store import NO_STORE, Store
 from localchat.errors import NoMemory
 from localchat.gguf_file import read_header
 from localchat.library import Installed
-from localchat.llama.placement import HOST
-from localchat.paths import logs_folder, models_folder
+from localchat.llama.libraries import package_version
+from localchat.llama.placement import HOST, SLOTS
+from localchat.paths import logs_folder, models_folder, sessions_folder
 from localchat.plan.facts import subject_of
 from localchat.plan.here import this_machine
 from localchat.plan.make import make_plan
@@ -34,6 +36,8 @@ class Launch:
     """Tokens; 0 takes the setting, and else leaves it to the plan."""
     rpc: tuple[str, ...] = ()
     """HOST:PORT of other machines' devices."""
+    slots: int = SLOTS
+    """Conversations that are kept at once."""
 
 
 AS_SET = Launch()
@@ -69,7 +73,9 @@ def launch(model: Installed, settings: Settings, progress: Callable[[float], Non
     for left in reversed(range(TRIES)):
         chosen = plan_now(model, settings, how)
         try:
-            engine = EngineProcess(model.path, chosen.placement(how.rpc), _new_log(), progress)
+            placement = replace(chosen.placement(how.rpc), slots=how.slots)
+            store = _store(model, chosen.kv_type, settings)
+            engine = EngineProcess(model.path, placement, _new_log(), progress, store)
         except NoMemory as error:
             remember(load_of(model.receipt.file_sha256, chosen, "failed", {}, error.where))
             if not left:
@@ -82,6 +88,14 @@ def launch(model: Installed, settings: Settings, progress: Callable[[float], Non
         is_asked_for = bool(how.context or settings.context)
         return Launched(engine, chosen, (*notes, *_changes(before, chosen, is_asked_for)))
     raise AssertionError("the last try returns or raises")
+
+
+def _store(model: Installed, kv_type: str, settings: Settings) -> Store:
+    """Where conversations with this model are kept, so that they are not read again; nowhere where that is unwanted."""
+    if not settings.sessions_gib:
+        return NO_STORE
+    identity = f"{model.receipt.file_sha256} {kv_type} {package_version()}"
+    return Store(str(sessions_folder()), settings.sessions_gib << 30, identity)
 
 
 def _last(model: Installed, known: Sequence[Load]) -> Load | None:

@@ -49,6 +49,11 @@ def measured_folder() -> Path:
     return private_folder(home() / "measured")
 
 
+def sessions_folder() -> Path:
+    """What was read of conversations, as llama.cpp keeps it."""
+    return private_folder(home() / "sessions")
+
+
 def history_file() -> Path:
     """The SQLite file of all conversations."""
     return private_folder(home()) / "history.db"

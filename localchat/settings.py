@@ -23,13 +23,15 @@ class Settings:
     """Tokens of context to plan for; 0 lets the plan choose (8,192 where the model and the memory allow)."""
     threads: int = 0
     """Threads for quantizing and inference; 0 takes one for each physical core."""
+    sessions_gib: int = 4
+    """GiB of disk for what was read of conversations, so that they open at once; 0 keeps nothing."""
     theme: str = "localchat"
     """`localchat`, `localchat-light`, or the name of a theme of Textual."""
     system: str = ""
     """System message of new conversations; empty leaves it to the model."""
 
 
-LIMITS = {"context": (0, 1 << 24), "threads": (0, 1024)}
+LIMITS = {"context": (0, 1 << 24), "threads": (0, 1024), "sessions_gib": (0, 1 << 16)}
 
 
 def load(path: Path | None = None) -> Settings:

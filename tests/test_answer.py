@@ -188,13 +188,20 @@ def answer_of(capsys: Captured, *arguments: str) -> dict[str, Any]:
 
 def test_an_answer_as_json_has_the_fields_of_the_contract(engine: Attentive, capsys: Captured) -> None:
     facts = answer_of(capsys, "Why?")
+    used = len(engine.prompts[0])
     assert facts == {
         "text": "It is Paris.",
         "finish_reason": "stop",
         "model": "chatml",
         "usage": {"prompt_tokens": 20, "cached_tokens": 8, "completion_tokens": 11},
         "timings": {"first_token": 0.1, "prompt_tokens_per_second": 60.0, "tokens_per_second": 20.0},
-        "ledger": {"window_tokens": 512, "used_tokens": len(engine.prompts[0]), "dropped_turns": 0},
+        "ledger": {
+            "window_tokens": 512,
+            "used_tokens": used,
+            "dropped_turns": 0,
+            "left_tokens": 512 - used,
+            "dropped_messages": [],
+        },
         "notes": [],
     }
 

@@ -62,7 +62,8 @@ def turn(
 def test_the_account_of_the_prompt_comes_first_then_the_engine_speaks(notebook: Notebook) -> None:
     engine = ScriptedEngine(SCRIPT)
     ledger, *events = turn(engine, notebook)
-    assert ledger == Ledger(512, len(engine.prompts[0]), 0)
+    used = len(engine.prompts[0])
+    assert ledger == Ledger(512, used, 0, left_tokens=512 - used)
     assert events == SCRIPT
 
 
@@ -86,6 +87,19 @@ def test_old_turns_leave_when_the_context_is_small(notebook: Notebook) -> None:
     assert isinstance(ledger, Ledger)
     assert 0 < ledger.dropped_turns < 10
     assert ledger.used_tokens <= 150
+
+
+def test_a_caller_who_wants_nothing_left_out_is_told_that_the_context_is_full(notebook: Notebook) -> None:
+    conversation = Conversation()
+    for number in range(10):
+        conversation = conversation.ask(f"question {number}").say("assistant", f"answer {number}")
+    small, large = ScriptedEngine(SCRIPT, context=200), ScriptedEngine(SCRIPT, context=2000)
+    with pytest.raises(ContextFull, match="conversation") as full:
+        list(reply(small, conversation.ask("the last"), Sampling(), (), notebook, when_full="error"))
+    assert not small.started.is_set()
+    assert notebook.finished == [("", "failed")]
+    ledger = next(reply(large, conversation.ask("the last"), Sampling(), (), Forgotten(), when_full="error"))
+    assert ledger == Ledger(2000, full.value.need, 0, left_tokens=2000 - full.value.need)
 
 
 def test_a_forgotten_draft_keeps_nothing() -> None:

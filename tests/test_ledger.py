@@ -51,13 +51,16 @@ def test_a_short_conversation_is_in_the_prompt_as_a_whole() -> None:
     prompt = built(talk(3, system="Be kind."), window(512))
     text = text_of(prompt)
     assert [text.count(part) for part in ("Be kind.", "q0", "a0", "q1", "a1", "q2")] == [1] * 6
-    assert prompt.ledger == Ledger(window_tokens=512, used_tokens=len(prompt.tokens), dropped_turns=0)
+    used = len(prompt.tokens)
+    assert prompt.ledger == Ledger(window_tokens=512, used_tokens=used, dropped_turns=0, left_tokens=512 - used)
 
 
 def test_the_oldest_turns_leave_as_a_whole() -> None:
     prompt = built(talk(12, system="Be kind."), window(300))
     text, dropped = text_of(prompt), prompt.ledger.dropped_turns
     assert 0 < dropped < 11
+    assert prompt.ledger.dropped_messages == tuple(range(1, 1 + 2 * dropped))  # 0 is the system message
+    assert prompt.ledger.left_tokens == 300 - prompt.ledger.used_tokens
     assert "Be kind." in text
     for number in range(11):
         assert (f"q{number}." in text, f"a{number}." in text) == (number >= dropped, number >= dropped)
@@ -68,7 +71,7 @@ def test_the_oldest_turns_leave_as_a_whole() -> None:
 def test_a_question_that_just_fits_is_asked(spare: int) -> None:
     needed = AROUND + OPENING + 20
     prompt = built(talk(1, 20), window(needed + spare))
-    assert prompt.ledger == Ledger(needed + spare, needed, 0)
+    assert prompt.ledger == Ledger(needed + spare, needed, 0, left_tokens=spare)
 
 
 def test_a_question_that_does_not_fit_alone_says_what_it_needs() -> None:
@@ -141,14 +144,27 @@ def test_a_turn_is_a_question_with_what_was_answered(letters: str, system: str, 
 
 SIZES = st.lists(st.integers(1, 200), min_size=1, max_size=30)
 ROOM = st.integers(1, 400)
+PINS = st.lists(st.booleans(), min_size=30, max_size=30) | st.just([False] * 30)
 
 
-@given(SIZES, ROOM)
-@settings(max_examples=100, deadline=None)
-def test_a_longer_conversation_never_takes_a_dropped_turn_back(sizes: list[int], room: int) -> None:
-    decisions = [turns_to_drop(sizes[:count], room) for count in range(1, len(sizes) + 1)]
+@given(SIZES, ROOM, PINS)
+@settings(max_examples=150, deadline=None)
+def test_a_longer_conversation_never_takes_a_dropped_turn_back(sizes: list[int], room: int, pins: list[bool]) -> None:
+    counts = range(1, len(sizes) + 1)
+    decisions = [turns_to_drop(sizes[:count], room, pins[:count]) for count in counts]
     assert decisions == sorted(decisions)
-    assert decisions[-1] < len(sizes)
+    can_leave = [(pins[: count - 1]).count(False) for count in counts]
+    assert all(decision <= most for decision, most in zip(decisions, can_leave, strict=True))
+
+
+@given(SIZES, ROOM, PINS)
+@settings(max_examples=150, deadline=None)
+def test_what_is_not_pinned_leaves_before_the_room_is_exceeded(sizes: list[int], room: int, pins: list[bool]) -> None:
+    pins = pins[: len(sizes)]
+    loose = [size for size, is_pinned in zip(sizes, pins, strict=True) if not is_pinned]
+    dropped = turns_to_drop(sizes, room, pins)
+    everything_left = dropped == pins[:-1].count(False)
+    assert sum(sizes) - sum(loose[:dropped]) <= room or everything_left
 
 
 @given(SIZES, ROOM)
@@ -158,13 +174,15 @@ def test_what_is_kept_fits_unless_it_is_the_last_question_alone(sizes: list[int]
     assert sum(sizes[dropped:]) <= room or dropped == len(sizes) - 1
 
 
-@given(st.integers(1, 40), st.integers(50, 400), st.integers(1, 30))
-@settings(max_examples=60, deadline=None)
-def test_turns_leave_in_large_steps(size: int, room: int, count: int) -> None:
-    decisions = [turns_to_drop([size] * turns, room) for turns in range(1, count + 1)]
+@given(st.integers(1, 40), st.integers(50, 400), st.integers(1, 30), st.integers(0, 400))
+@settings(max_examples=100, deadline=None)
+def test_turns_leave_in_large_steps(size: int, room: int, count: int, pinned: int) -> None:
+    """Large beside the room that a pinned first turn leaves them."""
+    sizes, pins = [pinned] + [size] * count, [pinned > 0] + [False] * count
+    decisions = [turns_to_drop(sizes[: 1 + turns], room, pins) for turns in range(1, count + 1)]
     steps = [after - before for before, after in pairwise([0, *decisions]) if after != before]
     freed = [step * size for step in steps]
-    assert all(amount >= (1 - KEPT) * room - size for amount in freed)
+    assert all(amount >= (1 - KEPT) * (room - pinned) - size for amount in freed)
 
 
 # Eight tokens around each message, about what ChatML adds in a real vocabulary.

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
 from tiny import refused
 
 from localchat.errors import LocalchatError
-from localchat.sampling import RANGES, UNBOUNDED, Sampling, checked, overridden
+from localchat.sampling import RANGES, UNBOUNDED, Sampling, checked, overridden, sampling_of
 
 
 def test_the_defaults_are_in_range_and_every_field_has_one() -> None:
-    assert checked(Sampling()) == Sampling(0.7, 40, 0.95, 0.05, 1.0, None, None)
-    assert {field.name for field in fields(Sampling)} == set(RANGES)
+    assert checked(Sampling()) == Sampling(0.7, 40, 0.95, 0.05, 1.0, None, None, 1.0, 0.0, 0.0, (), "", None)
+    assert {field.name for field in fields(Sampling)} == {*RANGES, "logit_bias", "grammar"}
 
 
 def with_(name: str, value: Any) -> Sampling:
@@ -28,6 +29,7 @@ def with_(name: str, value: Any) -> Sampling:
     [
         ("temperature", 0, 10), ("top_k", 0, 1_000_000), ("top_p", 0, 1), ("min_p", 0, 1), ("repeat_penalty", 0.01, 10),
         ("seed", 0, 2**32 - 1), ("max_tokens", 1, 1 << 40),
+        ("typical_p", 0, 1), ("presence_penalty", -2, 2), ("frequency_penalty", -2, 2), ("logprobs", 0, 20),
     ],
 )  # fmt: skip
 def test_both_ends_of_a_range_belong_to_it(name: str, low: float, high: float) -> None:
@@ -42,6 +44,8 @@ def test_both_ends_of_a_range_belong_to_it(name: str, low: float, high: float) -
         ("top_k", -1), ("top_k", 1_000_001), ("top_p", -0.01), ("top_p", 1.01), ("min_p", 2.0), ("min_p", -1.0),
         ("repeat_penalty", 0.0), ("repeat_penalty", 11.0), ("seed", -1), ("seed", 2**32), ("max_tokens", 0),
         ("top_k", 10**400), ("top_k", -(10**400)), ("seed", 10**400),
+        ("typical_p", 1.1), ("presence_penalty", -2.1), ("frequency_penalty", float("nan")), ("logprobs", 21),
+        ("logprobs", -1),
     ],
     ids=lambda value: str(value)[:12],
 )  # fmt: skip
@@ -53,9 +57,10 @@ def test_a_number_out_of_range_is_refused_by_its_flag(name: str, value: float) -
 @pytest.mark.parametrize("name", RANGES)
 def test_the_hint_names_bounds_that_are_taken(name: str) -> None:
     with pytest.raises(LocalchatError) as caught:
-        checked(with_(name, -1))
+        checked(with_(name, -3))
     bounds = [
-        float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?", caught.value.hint)
+        float(number.replace(",", ""))
+        for number in re.findall(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?", caught.value.hint)
     ]
     low, high = RANGES[name]
     assert bounds == ([low] if high == UNBOUNDED else [low, high])
@@ -77,3 +82,38 @@ def test_only_what_was_said_changes(changes: dict[str, Any], wanted: Sampling) -
 def test_a_change_is_checked_too() -> None:
     with refused("top-p"):
         overridden(Sampling(), {"top_p": 1.5})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"logit_bias": ((1, float("nan")),)}, "logit-bias"),
+        ({"logit_bias": ((1, float("-inf")),)}, "logit-bias"),
+        ({"logit_bias": ((1, 100.5),)}, "logit-bias"),
+        ({"logit_bias": ((-1, 1.0),)}, "no token"),
+        ({"logit_bias": ((1 << 31, 1.0),)}, "no token"),
+        ({"logit_bias": (("1", 1.0),)}, "no token"),
+        ({"logit_bias": tuple((token, 1.0) for token in range(1025))}, "1,025 tokens"),
+        ({"grammar": "x" * ((256 << 10) + 1)}, "longer"),
+        ({"grammar": 'root ::= "a\0"'}, "zero"),
+        ({"grammar": 'root ::= "\ud800"'}, "half a character"),
+    ],
+)
+def test_biases_and_grammars_are_bounded(changes: dict[str, Any], words: str) -> None:
+    with refused(words):
+        overridden(Sampling(), changes)
+
+
+def test_biases_and_grammars_within_their_bounds_are_taken() -> None:
+    changes = {"logit_bias": ((0, -100), (5, 100.0)), "grammar": "root ::= [^ä😀]*"}
+    assert overridden(Sampling(), changes) == Sampling(**changes)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(), Sampling(logit_bias=((7, 0.1), (9, -100))), Sampling(grammar='root ::= "😀"', logprobs=3, seed=4)],
+)
+def test_a_sampling_comes_back_from_json_as_it_was(sampling: Sampling) -> None:
+    found = sampling_of(json.loads(json.dumps(asdict(sampling))))
+    assert found == sampling
+    assert hash(found) == hash(sampling)

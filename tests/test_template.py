@@ -11,7 +11,8 @@ from template_texts import CHATML, MISTRAL, WITHOUT_SYSTEM, ZEPHYR
 
 from localchat.conversation import Message, Role
 from localchat.errors import LocalchatError
-from localchat.prompt.template import SOURCE_LIMIT_CHARACTERS, folded, render
+from localchat.prompt.folding import folded
+from localchat.prompt.template import SOURCE_LIMIT_CHARACTERS, render
 
 LETTERS: dict[str, Role] = {"s": "system", "u": "user", "a": "assistant"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from localchat.conversation import Message
 from localchat.errors import LocalchatError
-from localchat.prompt.template import render
+from localchat.prompt.template import RENDERER, render
 
 MESSAGES = [Message("system", "Be kind."), Message("user", "Hi")]
 CANARY = "canary-3f2a"
@@ -56,9 +56,20 @@ PAYLOADS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def secret() -> Iterator[None]:
+    """The process that renders has CANARY in its environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SECRET", CANARY)
+        RENDERER.close()
+        assert outcome("{{ messages[1].content }}") != ""
+        yield
+    RENDERER.close()
+
+
+@pytest.mark.usefixtures("secret")
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_a_template_never_runs_code(payload: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(os.environ, "SECRET", CANARY)
+def test_a_template_never_runs_code(payload: str, tmp_path: Path) -> None:
     text = outcome(payload.replace("FILE", str(tmp_path / "made")))
     assert not (tmp_path / "made").exists()
     assert not any(sign in text for sign in (CANARY, "<class 'object'>", "builtin_function", "root:", "Popen"))

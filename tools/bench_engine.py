@@ -9,18 +9,29 @@ from pathlib import Path
 
 from localchat.engine.events import Done, Usage
 from localchat.engine.process import EngineProcess
-from localchat.llama.placement import Placement
+from localchat.engine.store import NO_STORE, Store
+from localchat.llama.placement import SLOTS, Placement
 from localchat.sampling import Sampling
 
 CONTEXT_TOKENS, PROMPT_TOKENS, WRITTEN_TOKENS = 2048, 512, 128
+WRITTEN = Sampling(temperature=0, max_tokens=WRITTEN_TOKENS)
 
 
 @contextmanager
 def engine_on_cpu(model: Path, threads: int) -> Iterator[EngineProcess]:
     """An engine that has the model in main memory."""
+    with engine_with(model, CONTEXT_TOKENS, threads) as engine:
+        yield engine
+
+
+@contextmanager
+def engine_with(
+    model: Path, context: int, threads: int, slots: int = SLOTS, store: Store = NO_STORE
+) -> Iterator[EngineProcess]:
+    """The same with more to choose."""
     with tempfile.TemporaryDirectory() as folder:
-        placement = Placement(CONTEXT_TOKENS, threads, PROMPT_TOKENS, "f16")
-        with EngineProcess(model, placement, Path(folder) / "engine.log") as engine:
+        placement = Placement(context, threads, PROMPT_TOKENS, "f16", slots=slots)
+        with EngineProcess(model, placement, Path(folder) / "engine.log", store=store) as engine:
             yield engine
 
 
@@ -30,9 +41,15 @@ def prompts(engine: EngineProcess, count: int) -> list[list[int]]:
     return [tokens[:PROMPT_TOKENS] for tokens in engine.tokenize(texts)]
 
 
-def reply(engine: EngineProcess, prompt: Sequence[int]) -> Usage:
+def prompts_of(engine: EngineProcess, lengths: Sequence[int], number: int) -> list[list[int]]:
+    """Prompts of these lengths that no other number has."""
+    text = "The whale swam on and the ship followed it. "
+    texts = [f"{number} {index} " + text * (length // 8) for index, length in enumerate(lengths)]
+    return [tokens[:length] for tokens, length in zip(engine.tokenize(texts), lengths, strict=True)]
+
+
+def reply(engine: EngineProcess, prompt: Sequence[int], sampling: Sampling = WRITTEN) -> Usage:
     """How long the engine took to read this and to write behind it."""
-    sampling = Sampling(temperature=0, max_tokens=WRITTEN_TOKENS)
     with closing(engine.reply(prompt, sampling, [])) as events:
         for event in events:
             if isinstance(event, Done):

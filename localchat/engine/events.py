@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
+from localchat.conversation import Message
 from localchat.sampling import Sampling
 
 Reason = Literal["stop", "length"]
@@ -32,12 +33,25 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenProbability:
+    """How likely a token was, and which others would have been likely."""
+
+    text: str
+    logprob: float
+    """Natural logarithm of the probability that the model itself gave it."""
+    likeliest: tuple[tuple[str, float], ...] = ()
+    """Texts and log probabilities, the likeliest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """A piece of the reply's text."""
 
     text: str
     tokens: int = 0
     """Tokens of the reply so far."""
+    logprobs: tuple[TokenProbability, ...] = ()
+    """Of the tokens that are new with this piece, where they were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,8 @@ class Usage:
     first_token_seconds: float
     reading_seconds: float
     writing_seconds: float
+    other_cores: float = 0.0
+    """How many cores other programs kept busy meanwhile, on average."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -118,3 +134,15 @@ class Engine(Protocol):
 
     def reply(self, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str]) -> Generator[Event]:
         """Answer a prompt. Raises LocalchatError; EngineDied where the process ended."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """Anything that answers conversations, because template and tokens are its own business."""
+
+    @property
+    def loaded(self) -> Loaded:
+        """Facts of the model, as far as they are known."""
+
+    def answer(self, messages: Sequence[Message], sampling: Sampling, stops: Sequence[str]) -> Generator[Event]:
+        """Answer the last message. Raises LocalchatError."""

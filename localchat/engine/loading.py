@@ -8,7 +8,9 @@ from pathlib import Path
 import psutil
 
 from localchat.engine.events import Loaded, Taken
-from localchat.engine.slot import Slot
+from localchat.engine.schedule import Schedule
+from localchat.engine.sessions import Sessions
+from localchat.engine.store import Store
 from localchat.llama.context import Context
 from localchat.llama.devices import list_devices
 from localchat.llama.log import LOG
@@ -24,7 +26,9 @@ SAMPLING_KEYS = {  # metadata of the model file: field of Sampling and its type
 }
 
 
-def load(path: Path, placement: Placement, report: Callable[[float], None]) -> tuple[Loaded, Model, Slot]:
+def load(
+    path: Path, placement: Placement, store: Store, report: Callable[[float], None]
+) -> tuple[Loaded, Model, Schedule]:
     """Load the model and make its context; `report` hears fractions.
 
     Raises LocalchatError where llama.cpp refuses, NoMemory where memory does not suffice.
@@ -48,7 +52,7 @@ def load(path: Path, placement: Placement, report: Callable[[float], None]) -> t
     # The host's work buffers are touched only when the first prompt is read.
     resident = psutil.Process().memory_info().rss + host.compute_bytes
     taken.append(Taken(host.device, host.weights_bytes, host.kv_bytes, host.compute_bytes, resident))
-    return _facts(model, context.tokens, tuple(taken)), model, Slot(model, context)
+    return _facts(model, context.tokens, tuple(taken)), model, Schedule(model, context, Sessions(store))
 
 
 def _free_bytes(names: Sequence[str]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from localchat.child import signal_name
 from localchat.engine.events import Done, Event, Loaded, Loading
+from localchat.engine.store import NO_STORE, Store
 from localchat.engine.wire import FRAME_LIMIT_BYTES, frame_error, frame_event, frame_loaded, pack, unpack
 from localchat.errors import EngineDied, LocalchatError, NoMemory
 from localchat.llama.placement import HOST, Placement
@@ -23,7 +24,10 @@ from localchat.sampling import Sampling
 
 KILLED, ILLEGAL = -9, -4  # SIGKILL, SIGILL
 BUILD_HINT = "llama.cpp was built for another processor; run: localchat doctor"
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 20.0  # in which sessions are written
+# Threads wait for each other a thousand times a token. By itself OpenMP lets them spin for milliseconds: beside one
+# other busy program that kept its core from the thread that all waited for, and made replies five times slower.
+SPINNING = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}
 LOG_TAIL_BYTES = 4096
 
 
@@ -35,9 +39,12 @@ class EngineProcess:
     """An engine in a child process. Close it, or use it as a context manager; a closed engine gives all memory back."""
 
     def __init__(
-        self, model: Path, placement: Placement, log: Path, progress: Callable[[float], None] = _ignore
-    ) -> None:
+        self, model: Path, placement: Placement, log: Path, progress: Callable[[float], None] = _ignore,
+        store: Store = NO_STORE,
+    ) -> None:  # fmt: skip
         """Start the process and load the model; `progress` is called with fractions while it loads.
+
+        What was read of conversations is kept in the `store` when the engine is closed, and taken from there.
 
         Raises LocalchatError where the model does not load, NoMemory where memory does not suffice for it, EngineDied
         where the process ended over it.
@@ -51,7 +58,7 @@ class EngineProcess:
         self._listener = threading.Thread(target=self._listen, daemon=True, name="engine")
         self._listener.start()
         try:
-            self.loaded = self._load(model, placement, progress)
+            self.loaded = self._load(model, placement, progress, store)
         except EngineDied as error:
             self.close()
             if self._process.wait() == KILLED or _says_memory_ran_out(self._log):
@@ -105,8 +112,8 @@ class EngineProcess:
     def _stdin(self) -> Any:
         return self._process.stdin
 
-    def _load(self, model: Path, placement: Placement, progress: Callable[[float], None]) -> Loaded:
-        for frame in self._ask("load", path=str(model), placement=asdict(placement)):
+    def _load(self, model: Path, placement: Placement, progress: Callable[[float], None], store: Store) -> Loaded:
+        for frame in self._ask("load", path=str(model), placement=asdict(placement), store=asdict(store)):
             if "loaded" in frame:
                 return frame_loaded(frame["loaded"])
             event = frame_event(frame)
@@ -174,7 +181,7 @@ def _spawn(log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "localchat.engine.worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-            env={**os.environ, "GGML_NO_BACKTRACE": "1"},  # or else ggml starts a debugger when it crashes
+            env={**SPINNING, **os.environ, "GGML_NO_BACKTRACE": "1"},  # or else ggml starts a debugger when it crashes
             start_new_session=True, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )  # fmt: skip
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from localchat.engine.events import Done, Event, Loaded, Loading, Piece, Reading, Taken, Usage, Waiting
+from localchat.engine.events import (
+    Done,
+    Event,
+    Loaded,
+    Loading,
+    Piece,
+    Reading,
+    Taken,
+    TokenProbability,
+    Usage,
+    Waiting,
+)
 from localchat.errors import LocalchatError, NoMemory
 
 FRAME_LIMIT_BYTES = 64 << 20
@@ -39,7 +50,13 @@ def frame_event(frame: Mapping[str, Any]) -> Event:
     fields = {key: value for key, value in frame.items() if key not in ("event", "id")}
     if kind is Done:
         fields["usage"] = Usage(**fields["usage"])
+    if kind is Piece:
+        fields["logprobs"] = tuple(_probability(**found) for found in fields.get("logprobs", ()))
     return kind(**fields)
+
+
+def _probability(text: str, logprob: float, likeliest: Sequence[Sequence[Any]]) -> TokenProbability:
+    return TokenProbability(text, logprob, tuple((other, value) for other, value in likeliest))
 
 
 def frame_loaded(frame: Mapping[str, Any]) -> Loaded:

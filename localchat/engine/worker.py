@@ -2,8 +2,8 @@
 
 Commands come in on standard input and frames go out on what was standard output, one JSON object a line. Standard
 error is the log; standard output is sent there too before anything else is done, so that nothing that llama.cpp or a
-driver prints can reach a terminal or a frame. One thread listens, so that a cancel is heard at once; the main thread
-works. When the parent is gone, standard input ends and so does this process.
+driver prints can reach a terminal or a frame. One thread listens, so that a cancel is heard at once and texts are
+tokenized while the main thread computes. When the parent is gone, standard input ends and so does this process.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from localchat.engine.events import Event, Loading
+from localchat.engine.events import Loading
+from localchat.engine.store import Store
 from localchat.engine.wire import FRAME_LIMIT_BYTES, error_frame, event_frame, pack, unpack
 from localchat.errors import LocalchatError
 from localchat.llama.placement import placement_of
-from localchat.sampling import Sampling
+from localchat.sampling import sampling_of
+
+if TYPE_CHECKING:
+    from localchat.engine.schedule import Schedule
 
 PROGRESS_SECONDS = 0.1
+LEAVE_SECONDS = 20.0  # to write sessions to a slow disk
 
 
 def main() -> None:
@@ -40,67 +45,96 @@ def main() -> None:
 def _listen(commands: BinaryIO, worker: Worker) -> None:
     while (line := commands.readline(FRAME_LIMIT_BYTES)).endswith(b"\n"):
         worker.hear(unpack(line))
-    os._exit(0)  # the parent is gone; the main thread may be deep inside llama.cpp
+    worker.leave()
 
 
 class Worker:
     """The model of this process and the commands it has been given."""
 
     def __init__(self, frames: BinaryIO) -> None:
-        self._frames = frames
+        self._frames, self._lock = frames, threading.Lock()
         self._commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
+        self._schedule: Schedule | None = None
         self._do: dict[str, Callable[[dict[str, Any]], None]] = {
             "load": self._load,
-            "tokenize": self._tokenize,
             "reply": self._reply,
+            "leave": self._leave,
         }
 
     def hear(self, command: dict[str, Any]) -> None:
         """Called by the listening thread."""
         if command["do"] == "cancel":
             self._cancelled.add(command["id"])
+            if self._schedule:
+                self._schedule.interrupt()
+        elif command["do"] == "tokenize":  # here, so that nobody waits for a step to end
+            self._send(command["id"], {"tokens": [self._model.tokenize(text) for text in command["texts"]]})
         else:
             self._commands.put(command)
 
+    def leave(self) -> None:
+        """The parent is gone. Called by the listening thread; the main one may be deep inside llama.cpp."""
+        if self._schedule:
+            self._schedule.interrupt()
+        self._commands.put({"id": 0, "do": "leave"})
+        time.sleep(LEAVE_SECONDS)
+        os._exit(0)
+
     def work(self) -> None:
-        """Carry out commands one after the other, for ever."""
+        """Carry out commands and compute, for ever."""
         while True:
-            command = self._commands.get()
-            try:
-                self._do[command["do"]](command)
-            except LocalchatError as error:
-                self._send(command, error_frame(error))
-            self._cancelled.discard(command["id"])
+            if self._schedule:
+                self._schedule.resume()
+            cancelled = set(self._cancelled)  # before the commands: what is cancelled was asked for earlier
+            for command in self._heard():
+                self._obey(command)
+            if self._schedule:
+                self._compute(self._schedule, cancelled)
 
-    def _send(self, command: dict[str, Any], frame: dict[str, Any]) -> None:
-        self._frames.write(pack({"id": command["id"], **frame}))
+    def _heard(self) -> Iterator[dict[str, Any]]:
+        """The commands that are there; where there is nothing to compute, the next one is waited for."""
+        if self._schedule is None or self._schedule.is_idle:
+            yield self._commands.get()
+        with suppress(queue.Empty):
+            while True:
+                yield self._commands.get_nowait()
 
-    def _send_event(self, command: dict[str, Any], event: Event) -> None:
-        self._send(command, event_frame(event))
+    def _obey(self, command: dict[str, Any]) -> None:
+        try:
+            self._do[command["do"]](command)
+        except LocalchatError as error:
+            self._send(command["id"], error_frame(error))
+
+    def _compute(self, schedule: Schedule, cancelled: set[int]) -> None:
+        schedule.cancel(cancelled)
+        self._cancelled -= cancelled
+        for number, told in schedule.step():
+            self._send(number, error_frame(told) if isinstance(told, LocalchatError) else event_frame(told))
+
+    def _send(self, number: int, frame: dict[str, Any]) -> None:
+        with self._lock:
+            self._frames.write(pack({"id": number, **frame}))
 
     def _load(self, command: dict[str, Any]) -> None:
         # Imported here, behind the streams' redirection: loading a GPU backend prints.
         from localchat.engine.loading import load
 
-        report = _Throttle(lambda fraction: self._send_event(command, Loading(fraction)))
-        loaded, self._model, self._slot = load(Path(command["path"]), placement_of(command["placement"]), report)
-        self._send(command, {"loaded": asdict(loaded)})
-
-    def _tokenize(self, command: dict[str, Any]) -> None:
-        self._send(command, {"tokens": [self._model.tokenize(text) for text in command["texts"]]})
+        number = command["id"]
+        report = _Throttle(lambda fraction: self._send(number, event_frame(Loading(fraction))))
+        placement, store = placement_of(command["placement"]), Store(**command["store"])
+        loaded, self._model, self._schedule = load(Path(command["path"]), placement, store, report)
+        self._send(number, {"loaded": asdict(loaded)})
 
     def _reply(self, command: dict[str, Any]) -> None:
-        sampling = Sampling(**command["sampling"])
-        with closing(self._slot.reply(command["tokens"], sampling, command["stops"])) as events:
-            for event in self._until_cancelled(command["id"], events):
-                self._send_event(command, event)
+        assert self._schedule is not None, "a model is loaded first"
+        sampling = sampling_of(command["sampling"])
+        self._schedule.add(command["id"], command["tokens"], sampling, command["stops"])
 
-    def _until_cancelled(self, number: int, events: Iterator[Event]) -> Iterator[Event]:
-        for event in events:
-            if number in self._cancelled:
-                return
-            yield event
+    def _leave(self, _command: dict[str, Any]) -> None:
+        if self._schedule:
+            self._schedule.save_sessions()
+        os._exit(0)
 
 
 class _Throttle:

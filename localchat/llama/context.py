@@ -1,98 +1,105 @@
-"""A context: the KV cache of one conversation, decoding, and sampling, all in llama.cpp's own code."""
+"""A context: one KV cache that several conversations share, and decoding, all in llama.cpp's own code."""
 
 from __future__ import annotations
 
-import random
+import ctypes
+import ctypes.util
+import sys
 from collections.abc import Sequence
-from types import TracebackType
+from pathlib import Path
+from typing import Any, Literal
 
 from llama_cpp import llama_cpp as cpp
 
 from localchat.errors import LocalchatError, NoMemory
+from localchat.llama.batch import Batch, Part
 from localchat.llama.log import LOG
 from localchat.llama.model import Model
 from localchat.llama.parameters import context_parameters
 from localchat.llama.placement import Placement
-from localchat.sampling import Sampling
 
 HINT = "choose a smaller --context"
-PENALTY_TOKENS = 64
-SEQUENCE = 0
+DONE, FULL, ABORTED = 0, 1, 2  # what llama_decode returns; below 0 it failed
+Outcome = Literal["done", "full", "aborted"]
 
 
 class Context:
-    """The KV cache of one conversation, and the threads that work on it."""
+    """The KV cache of some conversations, each in a slot of its own, and the threads that work on it."""
 
     def __init__(self, model: Model, placement: Placement) -> None:
         """Allocate. Raises NoMemory where memory does not suffice, LocalchatError where llama.cpp refuses."""
-        self._handle = cpp.llama_init_from_model(model.handle, context_parameters(placement))
-        if not self._handle:
+        self._abort = ctypes.create_string_buffer(2)
+        self._abort_callback = _is_set()
+        self.handle = cpp.llama_init_from_model(model.handle, context_parameters(placement))
+        if not self.handle:
             message = f"a context of {placement.context:,} tokens could not be allocated"
             short = LOG.short_of(placement.devices)
             raise NoMemory(message, HINT, short) if short else LocalchatError(message, HINT)
-        self._memory = cpp.llama_get_memory(self._handle)
-        self._batch = cpp.llama_batch_init(placement.batch, 0, 1)
-        for index in range(placement.batch):
-            self._batch.n_seq_id[index] = 1
-            self._batch.seq_id[index][0] = SEQUENCE
-        self.tokens = int(cpp.llama_n_ctx(self._handle))
-        self.batch = placement.batch
+        cpp.llama_set_abort_callback(self.handle, self._abort_callback, ctypes.addressof(self._abort))
+        self._memory = cpp.llama_get_memory(self.handle)
+        self._batch = Batch(placement.batch)
+        self.tokens = int(cpp.llama_n_ctx(self.handle))
+        """That the slots hold together, what they have in common counted once."""
+        self.batch, self.slots = placement.batch, placement.slots
 
     def close(self) -> None:
         """Give the memory back."""
-        cpp.llama_batch_free(self._batch)
-        cpp.llama_free(self._handle)
+        cpp.llama_free(self.handle)
 
-    def keep(self, count: int) -> bool:
-        """Forget everything behind the first `count` tokens. False if only all could be forgotten, which was done."""
-        if cpp.llama_memory_seq_rm(self._memory, SEQUENCE, count, -1):
-            return True
-        cpp.llama_memory_clear(self._memory, True)
-        return False
+    def abort(self) -> None:
+        """Break off what is being decoded, from another thread; a GPU finishes its part first."""
+        self._abort[0] = b"\x01"
 
-    def decode(self, tokens: Sequence[int], position: int) -> None:
-        """Read up to `batch` tokens that begin at this position; the next token can then be sampled.
+    def ready(self) -> None:
+        """Forget that something was to be broken off."""
+        self._abort[0] = b"\x00"
 
-        Raises LocalchatError where the cache is full or llama.cpp fails.
+    def keep(self, slot: int, count: int) -> None:
+        """Forget everything of a slot behind its first `count` tokens."""
+        cpp.llama_memory_seq_rm(self._memory, slot, count, -1)
+
+    def copy(self, source: int, target: int, count: int) -> None:
+        """Give the first `count` tokens of a slot to another one, in the place of all that it had; nothing moves."""
+        cpp.llama_memory_seq_rm(self._memory, target, -1, -1)
+        cpp.llama_memory_seq_cp(self._memory, source, target, 0, count)
+
+    def decode(self, parts: Sequence[Part]) -> tuple[Outcome, list[range]]:
+        """Compute these, up to `batch` tokens, and say for each part by which numbers its logits are asked for.
+
+        Where the cache is `full` nothing was changed; where it was `aborted`, some of it may be in the cache.
+        Raises LocalchatError where llama.cpp fails.
         """
-        batch = self._batch
-        batch.n_tokens = len(tokens)
-        for index, token in enumerate(tokens):
-            batch.token[index], batch.pos[index], batch.logits[index] = token, position + index, 0
-        batch.logits[len(tokens) - 1] = 1
-        if status := cpp.llama_decode(self._handle, batch):
+        outputs = self._batch.fill(parts)
+        status = cpp.llama_decode(self.handle, self._batch.raw)
+        if status not in (DONE, FULL, ABORTED):
             raise LocalchatError(
                 f"llama.cpp could not compute the next tokens (status {status})", "its own words are in {log}"
             )
+        outcomes: dict[int, Outcome] = {DONE: "done", FULL: "full", ABORTED: "aborted"}
+        return outcomes[status], outputs
 
-    def sample(self, sampler: Sampler) -> int:
-        """The next token after the last decoded one."""
-        return int(cpp.llama_sampler_sample(sampler.handle, self._handle, -1))
+    def save(self, slot: int, tokens: Sequence[int], path: Path) -> bool:
+        """Write what the cache has of a slot, and which tokens that are, to a file. False where that failed."""
+        array = (cpp.llama_token * len(tokens))(*tokens)
+        return bool(cpp.llama_state_seq_save_file(self.handle, str(path).encode(), slot, array, len(tokens)))
+
+    def restore(self, slot: int, path: Path) -> list[int] | None:
+        """Put into a slot what was saved, and return its tokens. None where there is no room or the file is damaged."""
+        array, count = (cpp.llama_token * self.tokens)(), ctypes.c_size_t()
+        read = cpp.llama_state_seq_load_file(
+            self.handle, str(path).encode(), slot, array, self.tokens, ctypes.byref(count)
+        )
+        if not read:
+            self.keep(slot, 0)
+            return None
+        return list(array[: count.value])
 
 
-class Sampler:
-    """llama.cpp's chain of samplers, in its usual order. Use it as a context manager."""
+def _is_set() -> Any:
+    """A C function that says whether the byte at an address is set, for llama.cpp to call between two operations.
 
-    def __init__(self, sampling: Sampling, vocabulary: int) -> None:
-        self.handle = cpp.llama_sampler_chain_init(cpp.llama_sampler_chain_default_params())
-        if sampling.repeat_penalty != 1.0:
-            self._add(cpp.llama_sampler_init_penalties(vocabulary, PENALTY_TOKENS, sampling.repeat_penalty, 0.0, 0.0))
-        if sampling.temperature == 0:
-            self._add(cpp.llama_sampler_init_greedy())
-            return
-        if sampling.top_k:
-            self._add(cpp.llama_sampler_init_top_k(sampling.top_k))
-        self._add(cpp.llama_sampler_init_top_p(sampling.top_p, 1))
-        self._add(cpp.llama_sampler_init_min_p(sampling.min_p, 1))
-        self._add(cpp.llama_sampler_init_temp(sampling.temperature))
-        seed = random.getrandbits(32) if sampling.seed is None else sampling.seed
-        self._add(cpp.llama_sampler_init_dist(seed))
-
-    def _add(self, sampler: object) -> None:
-        cpp.llama_sampler_chain_add(self.handle, sampler)
-
-    def __enter__(self) -> Sampler:
-        return self
-
-    def __exit__(self, *_error: type[BaseException] | BaseException | TracebackType | None) -> None:
-        cpp.llama_sampler_free(self.handle)
+    One in Python would wait for the interpreter's lock a thousand times a token. `strlen` does as well: of an empty
+    text it is 0, of a text of one character 1.
+    """
+    library = ctypes.CDLL("msvcrt") if sys.platform == "win32" else ctypes.CDLL(None)
+    return ctypes.cast(library.strlen, cpp.ggml_abort_callback)

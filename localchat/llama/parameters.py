@@ -17,6 +17,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ggml_backend_dev_by_name": (ctypes.c_void_p, [ctypes.c_char_p]),
     "ggml_backend_cpu_buffer_type": (ctypes.c_void_p, []),
 }
+GUESSED_TOKENS = 8  # that are tried at once behind the last token of a conversation
 PHYSICAL_BATCH = 512  # tokens of one graph: beyond this, work buffers grow and the rate hardly does
 
 
@@ -44,11 +45,15 @@ class ModelParameters:
 
 
 def context_parameters(placement: Placement) -> Any:
-    """llama_context_params of one conversation, of which only the last token's logits are ever wanted."""
+    """llama_context_params: all conversations share one cache, so that none has to be smaller for the others' sake.
+
+    Logits are wanted of the last token of each, and of the tokens that were guessed to follow it.
+    """
     raw = cpp.llama_context_default_params()
     raw.n_ctx, raw.n_batch = placement.context, placement.batch
     raw.n_ubatch = min(placement.batch, PHYSICAL_BATCH)
-    raw.n_outputs_max = raw.n_seq_max
+    raw.n_seq_max, raw.kv_unified = placement.slots, True
+    raw.n_outputs_max = min(placement.batch, placement.slots * (1 + GUESSED_TOKENS))
     raw.n_threads = raw.n_threads_batch = placement.threads
     raw.type_k = raw.type_v = KV_NUMBERS[placement.kv_type]
     raw.flash_attn_type = cpp.LLAMA_FLASH_ATTN_TYPE_AUTO

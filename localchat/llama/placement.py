@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 KV_TYPES = ("f16", "q8_0")
+SLOTS = 4
+"""Conversations that are kept, and written to, at once, where nothing else is said."""
 HOST = "CPU"
 """The name of the main memory wherever devices are listed."""
 
@@ -38,6 +40,8 @@ class Placement:
     """Are weights in main memory the mapped file itself? Else they are copied from it."""
     rpc: tuple[str, ...] = ()
     """HOST:PORT of other machines' devices."""
+    slots: int = SLOTS
+    """Conversations that share the context."""
 
     @property
     def gpu_layers(self) -> int:

@@ -11,9 +11,10 @@ from textual.binding import Binding, BindingType
 from textual.types import CSSPathType
 
 from localchat.launch import Launch
-from localchat.library import Installed, installed
+from localchat.library import installed
 from localchat.settings import Settings
 from localchat.tui.chat_screen import ChatScreen
+from localchat.tui.chosen import Chosen
 from localchat.tui.services import Services, real_services
 from localchat.tui.theme import DARK, LIGHT
 
@@ -27,7 +28,7 @@ class LocalchatApp(App[None]):
     CSS_PATH: ClassVar[CSSPathType | None] = list(STYLES)
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True)]
 
-    def __init__(self, services: Services, model: Installed | None) -> None:
+    def __init__(self, services: Services, model: Chosen | None) -> None:
         super().__init__()
         self._services, self._model = services, model
 
@@ -39,12 +40,12 @@ class LocalchatApp(App[None]):
         self.push_screen(ChatScreen(self._services, self._model))
 
 
-def make_app(services: Services, model: Installed | None) -> LocalchatApp:
+def make_app(services: Services, model: Chosen | None) -> LocalchatApp:
     """The app over these services; the command line, tests and screenshots all make it here."""
     return LocalchatApp(services, model)
 
 
-def run_app(settings: Settings, model: Installed | None, how: Launch) -> None:
+def run_app(settings: Settings, model: Chosen | None, how: Launch) -> None:
     """Open the app with a model, or with the one that was used last, or else on the picker."""
     services = real_services(settings, how)
     if model is None:

@@ -20,10 +20,11 @@ from localchat.conversation import Conversation
 from localchat.engine.events import Done, Piece, Reading, Waiting
 from localchat.errors import EngineDied, LocalchatError
 from localchat.history.store import SavedDraft
-from localchat.library import Installed, remember_use
+from localchat.library import Installed
 from localchat.prompt.ledger import Ledger
 from localchat.text import clean
 from localchat.tui.bubble import Bubble
+from localchat.tui.chosen import Chosen, label, manners, remember
 from localchat.tui.desk import Desk
 from localchat.tui.history_screen import HistoryScreen
 from localchat.tui.note import Note
@@ -38,7 +39,6 @@ from localchat.tui.transcript import Transcript
 
 NOTE_SECONDS = 15  # to read two sentences
 FIRST_MESSAGES = 2  # a system message and a question
-PLACES = {"gpu": "GPU", "memory": "CPU", "partial": "GPU and CPU"}
 
 
 class ChatScreen(Screen[None]):
@@ -69,7 +69,7 @@ class ChatScreen(Screen[None]):
         turn: int
         error: LocalchatError | None
 
-    def __init__(self, services: Services, model: Installed | None) -> None:
+    def __init__(self, services: Services, model: Chosen | None) -> None:
         super().__init__()
         self._services, self._model = services, model
         self._desk = Desk(services.history)
@@ -102,18 +102,19 @@ class ChatScreen(Screen[None]):
 
     def action_models(self) -> None:
         """Choose another model, or get one."""
-        self.app.push_screen(PickerScreen(self._services, self._model), self._load)
+        here = self._model if isinstance(self._model, Installed) else None
+        self.app.push_screen(PickerScreen(self._services, here), self._load)
 
     def action_reload(self) -> None:
         """Start the engine again after it ended."""
         self._load(self._model)
 
-    def _load(self, model: Installed | None) -> None:
+    def _load(self, model: Chosen | None) -> None:
         if model is None:
             return
         self._abandon_turn()
         self._model, self.is_dead = model, False
-        self.query_one(Title).model = f"{model.name} · {model.receipt.quant}"
+        self.query_one(Title).model = label(model)
         self.query_one(Status).situation = Situation("loading", "busy")
         self.query_one(Seat).load(model)
 
@@ -123,8 +124,8 @@ class ChatScreen(Screen[None]):
 
     @on(Seat.Loaded)
     async def _show_loaded(self, message: Seat.Loaded) -> None:
-        model, plan = message.running.model, message.running.plan
-        self.query_one(Title).model = f"{model.name} · {plan.quant} · {PLACES[plan.fits]}"
+        self._model = message.running.model  # a server's may get its name only now
+        self.query_one(Title).model = message.running.title
         self._change(
             state="ready",
             mood="ready",
@@ -181,7 +182,7 @@ class ChatScreen(Screen[None]):
             self.notify("Wait for the reply, or stop it with Escape.", markup=False)
             return
         self.query_one(Prompt).put("")
-        self._desk.ask(message.text, self._model, self._services.settings.system or self._model.receipt.system)
+        self._desk.ask(message.text, self._model, self._services.settings.system or manners(self._model).system)
         await self._show_question(message.text)
         self._owes_reply = True
         if (running := self.query_one(Seat).taken) is not None:
@@ -206,14 +207,15 @@ class ChatScreen(Screen[None]):
     def _reply(self, turn: int, running: Running, conversation: Conversation, draft: SavedDraft) -> None:
         worker, failure = get_current_worker(), None
         try:
-            sampling = recommended(running.engine, running.model.receipt.sampling, {})
-            with closing(reply(running.engine, conversation, sampling, running.model.receipt.stops, draft)) as events:
+            known = manners(running.model)
+            sampling = recommended(running.engine, known.sampling, {})
+            with closing(reply(running.engine, conversation, sampling, known.stops, draft)) as events:
                 for event in paced(events):
                     if worker.is_cancelled:
                         break
                     self.post_message(self.Said(turn, event))
                     if isinstance(event, Done):
-                        remember_use(running.model, event.usage.tokens_per_second)
+                        remember(running.model, event.usage.tokens_per_second)
         except LocalchatError as error:
             failure = error
         self.post_message(self.Ended(turn, failure))
@@ -238,8 +240,8 @@ class ChatScreen(Screen[None]):
         match message.event:
             case Ledger(window_tokens=window, used_tokens=used, dropped_turns=dropped):
                 self._change(window_tokens=window, used_tokens=used, reply_tokens=0, dropped_turns=dropped)
-            case Waiting():
-                self._change(state="waiting for its turn")
+            case Waiting() if self._bubble is None:
+                self._change(state="waiting")
             case Reading(done, total) if done < total:
                 self._change(state=f"reading {done:,}/{total:,}")
             case Piece(text, tokens):

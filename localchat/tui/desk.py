@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from localchat.conversation import Conversation
 from localchat.history.store import History, Saved, SavedDraft, conversation_of
-from localchat.library import Installed
+from localchat.tui.chosen import Chosen
 
 
 class Desk:
@@ -37,7 +37,7 @@ class Desk:
         messages = self.messages
         return bool(messages) and messages[-1].role == "user"
 
-    def ask(self, question: str, model: Installed, system: str) -> None:
+    def ask(self, question: str, model: Chosen, system: str) -> None:
         """Keep a question."""
         if self.number is None:
             self.number = self._history.begin(question, model.name, system)
@@ -53,7 +53,7 @@ class Desk:
             self.number = None
         return last.text
 
-    def begin_reply(self, model: Installed) -> tuple[Conversation, SavedDraft]:
+    def begin_reply(self, model: Chosen) -> tuple[Conversation, SavedDraft]:
         """What the model is to answer, and where its reply is kept."""
         assert self.number is not None, "there is a question"
         conversation = conversation_of([message for message in self.messages if message.text])

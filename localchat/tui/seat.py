@@ -10,7 +10,7 @@ from textual.widget import Widget
 from textual.worker import Worker, get_current_worker
 
 from localchat.errors import LocalchatError
-from localchat.library import Installed
+from localchat.tui.chosen import Chosen
 from localchat.tui.services import Running, Services
 
 
@@ -42,7 +42,7 @@ class Seat(Widget):
         self.taken: Running | None = None
         """The model that is loaded, or None while there is none."""
 
-    def load(self, model: Installed) -> None:
+    def load(self, model: Chosen) -> None:
         """Load a model in the place of the one that is loaded."""
         previous, self.taken = self.taken, None
         self._load(model, previous)
@@ -53,7 +53,7 @@ class Seat(Widget):
             self.taken.engine.close()
 
     @work(thread=True, exclusive=True, group="load", exit_on_error=False)
-    def _load(self, model: Installed, previous: Running | None) -> None:
+    def _load(self, model: Chosen, previous: Running | None) -> None:
         worker = get_current_worker()
         try:
             if previous is not None:

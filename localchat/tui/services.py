@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from localchat.engine.events import Engine
+from localchat.engine.events import Engine, Remote
+from localchat.engine.remote import RemoteEngine, RemoteModel
 from localchat.history.store import History
 from localchat.launch import Launch, launch
-from localchat.library import Installed
 from localchat.paths import history_file
 from localchat.plan.plan import Plan
 from localchat.plan.wish import Wish
@@ -18,6 +18,9 @@ from localchat.pull.install import pull
 from localchat.pull.offers import Offer, offers
 from localchat.pull.source import parse
 from localchat.settings import Settings
+from localchat.tui.chosen import Chosen
+
+PLACES = {"gpu": "GPU", "memory": "CPU", "partial": "GPU and CPU"}
 
 
 class ClosableEngine(Engine, Protocol):
@@ -27,15 +30,31 @@ class ClosableEngine(Engine, Protocol):
         """Give it back."""
 
 
+class ClosableRemote(Remote, Protocol):
+    """The same for one that runs elsewhere."""
+
+    def close(self) -> None:
+        """Leave the server."""
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """A model with the engine that runs it and how it was planned."""
 
-    model: Installed
-    engine: ClosableEngine
-    plan: Plan
+    model: Chosen
+    engine: ClosableEngine | ClosableRemote
+    plan: Plan | None
+    """None where a server runs it."""
     notes: tuple[str, ...] = ()
     """What the user should know of how it was loaded."""
+    place: str = ""
+    """The server, where it is one."""
+
+    @property
+    def title(self) -> str:
+        """The model, and where it runs."""
+        where = (self.plan.quant, PLACES[self.plan.fits]) if self.plan else (self.place,)
+        return " · ".join((self.model.name, *where))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +63,7 @@ class Services:
 
     history: History
     settings: Settings
-    launch: Callable[[Installed, Callable[[float], None]], Running]
+    launch: Callable[[Chosen, Callable[[float], None]], Running]
     """Loads a model; blocks, reports fractions, raises LocalchatError."""
     offers: Callable[[], list[Offer]]
     pull: Callable[[str], Pull]
@@ -54,7 +73,9 @@ class Services:
 def real_services(settings: Settings, how: Launch) -> Services:
     """The real ones. `how` is what was asked for on the command line."""
 
-    def start(model: Installed, progress: Callable[[float], None]) -> Running:
+    def start(model: Chosen, progress: Callable[[float], None]) -> Running:
+        if isinstance(model, RemoteModel):
+            return connected(model)
         launched = launch(model, settings, progress, how)
         return Running(model, launched.engine, launched.plan, launched.notes)
 
@@ -62,3 +83,9 @@ def real_services(settings: Settings, how: Launch) -> Services:
         return pull(parse(source), Wish(context=how.context, threads=settings.threads))
 
     return Services(History(history_file()), settings, start, offers, install)
+
+
+def connected(model: RemoteModel) -> Running:
+    """A server's model, asked for. Raises LocalchatError."""
+    engine = RemoteEngine(model.url, model.name, model.token)
+    return Running(replace(model, name=engine.model), engine, None, place=engine.address.host)

@@ -1,0 +1,1 @@
+"""OpenAI's API as other servers speak it: addresses, requests, streams of events, and names of fields."""

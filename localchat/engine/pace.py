@@ -1,0 +1,35 @@
+"""How much is computed at once, and with how many threads: learned from how long the last steps took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# So long a part of a prompt may take where nobody else waits: each end of one is a sign of life.
+SLICE_SECONDS = 2.0
+# And so long where others are being written to, whose text then stands still.
+STALL_SECONDS = 0.15
+LEAST_SLICE_TOKENS, LEAST_BESIDE_TOKENS = 128, 8
+WEIGHT = 0.3  # of the newest measurement in the average
+
+
+@dataclass(slots=True)
+class ReadingPace:
+    """Seconds that a token of a prompt takes."""
+
+    batch: int
+    token_seconds: float = 0.0
+
+    def slice_tokens(self, *, are_others_writing: bool) -> int:
+        """How many tokens of prompts to compute in the next step."""
+        if not self.token_seconds:
+            return LEAST_BESIDE_TOKENS if are_others_writing else LEAST_SLICE_TOKENS
+        seconds, least = (
+            (STALL_SECONDS, LEAST_BESIDE_TOKENS) if are_others_writing else (SLICE_SECONDS, LEAST_SLICE_TOKENS)
+        )
+        return max(min(least, self.batch), min(self.batch, int(seconds / self.token_seconds)))
+
+    def learn(self, tokens: int, seconds: float) -> None:
+        """A step read so many tokens in this time."""
+        if tokens >= LEAST_BESIDE_TOKENS:
+            each = seconds / tokens
+            self.token_seconds = each if not self.token_seconds else (1 - WEIGHT) * self.token_seconds + WEIGHT * each

@@ -1,0 +1,281 @@
+"""All replies of one engine, step by step: each step computes the next token of every reply that is being written, and
+beside them parts of the prompts that are being read. Runs in the engine's process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from localchat.engine.events import Event, Reading, TokenProbability, Waiting
+from localchat.engine.job import Job, as_text, new_job
+from localchat.engine.lookup import Costs
+from localchat.engine.pace import ReadingPace
+from localchat.engine.sessions import Sessions, Stored
+from localchat.engine.slots import Slot, choose
+from localchat.errors import LocalchatError
+from localchat.llama.batch import Part
+from localchat.llama.context import Context
+from localchat.llama.model import Model
+from localchat.sampling import Sampling
+
+QUEUE_LIMIT = 64
+SPARE_TOKENS = 64  # that a reply may grow by before somebody else's prompt may take the room
+WORTH_RESTORING_TOKENS = 64  # what is on disk must have so many more of a prompt than what is in the cache
+
+Told = tuple[int, Event | LocalchatError]
+"""What is told to whom, by the number of the reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one job has computed in a step."""
+
+    job: Job
+    part: Part
+    guesses: Sequence[int] = ()
+
+
+class Schedule:
+    """The replies that wait, read and write. Use `step` for as long as it is not idle."""
+
+    def __init__(self, model: Model, context: Context, sessions: Sessions) -> None:
+        self._model, self._context, self._sessions = model, context, sessions
+        self._slots = [Slot(number) for number in range(context.slots)]
+        self._waiting: deque[Job] = deque()
+        self._active: list[Job] = []
+        self._pace, self._costs = ReadingPace(context.batch), Costs()
+        self._steps = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Is there nothing to do?"""
+        return not self._active and not self._waiting
+
+    def add(self, number: int, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str]) -> None:
+        """A reply to this prompt is wanted. Raises LocalchatError where it cannot be."""
+        if not 0 < len(tokens) <= self._context.tokens:
+            raise LocalchatError(
+                f"a prompt of {len(tokens):,} tokens cannot be read", f"the context holds {self._context.tokens:,}"
+            )
+        if len(self._waiting) >= QUEUE_LIMIT:
+            raise LocalchatError(f"{QUEUE_LIMIT} replies are waiting already", "ask again when some are done")
+        job = new_job(number, tokens, sampling, stops, self._model, self._costs)
+        room = self._context.tokens - len(tokens)
+        job.limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
+        self._waiting.append(job)
+
+    def cancel(self, numbers: set[int]) -> None:
+        """These replies are not wanted any more; what was read and written stays in the cache.
+
+        Whoever is cancelled after this is called interrupts the next step.
+        """
+        for job in [job for job in (*self._active, *self._waiting) if job.number in numbers]:
+            self._leave(job)
+
+    def interrupt(self) -> None:
+        """Break off the step that is under way; may be called from another thread."""
+        self._context.abort()
+
+    def resume(self) -> None:
+        """What was to be interrupted is over."""
+        self._context.ready()
+
+    def step(self) -> Iterator[Told]:
+        """Compute once, and say what came of it."""
+        yield from self._admit()
+        shares = self._shares()
+        if not shares:
+            return
+        for share in shares:
+            if share.job.is_reading:
+                yield share.job.number, Reading(len(share.job.known), len(share.job.tokens))
+        started = time.perf_counter()
+        try:
+            outcome, outputs = self._context.decode([share.part for share in shares])
+        except LocalchatError as error:
+            yield from self._fail(shares, error)
+            return
+        if outcome == "full":
+            self._make_room()
+        elif outcome == "aborted":
+            self._take_back(shares)
+        else:
+            self._learn(shares, time.perf_counter() - started)
+            yield from self._advance(shares, outputs)
+
+    def save_sessions(self) -> None:
+        """Keep what is in the cache and would take long to read again."""
+        for slot in sorted(self._slots, key=lambda slot: slot.used_at):
+            self._sessions.save(self._context, slot, self._pace.token_seconds)
+
+    # Coming and going
+
+    def _admit(self) -> Iterator[Told]:
+        """Give slots to those that wait, in their order, for as long as there is room for them."""
+        while self._waiting:
+            job = self._waiting[0]
+            if self._active and (len(self._active) == len(self._slots) or not self._has_room(job)):
+                break
+            self._waiting.popleft()
+            self._seat(job)
+            self._active.append(job)
+        for job in self._waiting:
+            if not job.was_told_to_wait:
+                job.was_told_to_wait = True
+                yield job.number, Waiting()
+
+    def _has_room(self, job: Job) -> bool:
+        """Is there room for this prompt beside what the active ones have and will soon have?"""
+        taken = sum(len(other.tokens) + SPARE_TOKENS for other in self._active)
+        return taken + len(job.tokens) + SPARE_TOKENS <= self._context.tokens
+
+    def _seat(self, job: Job) -> None:
+        """Find the slot that has most of this prompt, or make it have that."""
+        wanted = job.tokens[:-1]  # the last token is always computed, for its logits
+        choice = choose(self._slots, wanted)
+        assert choice is not None, "there is a free slot"
+        slot, shared = choice.slot, choice.shared
+        stored = self._sessions.find(wanted)
+        if stored is not None and stored.shared >= shared + WORTH_RESTORING_TOKENS:
+            shared = self._restore(slot, stored)
+        elif choice.source is not slot:
+            self._vacate(slot)
+            self._context.copy(choice.source.number, slot.number, shared)
+            slot.tokens = choice.source.tokens[:shared]
+        self._context.keep(slot.number, shared)
+        del slot.tokens[shared:]
+        job.slot, slot.is_busy = slot, True
+        if job.is_first:
+            job.cached_tokens = shared
+
+    def _restore(self, slot: Slot, stored: Stored) -> int:
+        """Fill a slot from disk; how much of the prompt that is. What nobody uses leaves where there is no room."""
+        self._vacate(slot)
+        taken = sum(len(other.tokens) for other in self._slots)
+        for other in sorted((one for one in self._slots if not one.is_busy), key=lambda one: one.used_at):
+            if taken + len(stored.tokens) > self._context.tokens:
+                taken -= len(other.tokens)
+                self._vacate(other)
+        if taken + len(stored.tokens) <= self._context.tokens:
+            slot.tokens = self._sessions.restore(self._context, slot.number, stored)
+        return min(stored.shared, len(slot.tokens))
+
+    def _vacate(self, slot: Slot) -> None:
+        """Take everything out of a slot, after it was kept where that is worth it."""
+        self._sessions.save(self._context, slot, self._pace.token_seconds)
+        self._context.keep(slot.number, 0)
+        slot.tokens = []
+
+    def _leave(self, job: Job) -> None:
+        """A job is over: its slot may be given to another."""
+        if job.slot is not None:
+            self._steps += 1
+            job.slot.is_busy, job.slot.used_at = False, self._steps
+            job.slot = None
+        if job in self._active:
+            self._active.remove(job)
+        elif job in self._waiting:
+            self._waiting.remove(job)
+        job.close()
+
+    def _make_room(self) -> None:
+        """The cache is full: what nobody uses leaves it, the oldest first; then the youngest reply waits."""
+        idle = [slot for slot in self._slots if slot.tokens and not slot.is_busy]
+        if idle:
+            self._vacate(min(idle, key=lambda slot: slot.used_at))
+            return
+        youngest = self._active.pop()
+        assert self._active, "one prompt alone is never longer than the context"
+        slot, youngest.slot = youngest.slot, None
+        assert slot is not None, "it was active"
+        slot.is_busy = False
+        self._vacate(slot)
+        self._waiting.appendleft(youngest)
+
+    # One step
+
+    def _shares(self) -> list[Share]:
+        """What each job has computed next: a token where it writes, a part of the rest where it reads."""
+        writing = [job for job in self._active if not job.is_reading]
+        reading = [job for job in self._active if job.is_reading]
+        guesses = writing[0].guess() if len(self._active) == 1 and writing else []
+        shares = [self._share(job, 1, guesses) for job in writing]
+        room = min(self._context.batch - len(shares), self._pace.slice_tokens(are_others_writing=bool(writing)))
+        for index, job in enumerate(reading):
+            fair = max(1, room // (len(reading) - index))
+            shares.append(self._share(job, fair))
+            room -= len(shares[-1].part.tokens)
+            if room <= 0:
+                break
+        return shares
+
+    def _share(self, job: Job, most: int, guesses: Sequence[int] = ()) -> Share:
+        assert job.slot is not None, "an active job has a slot"
+        position = len(job.slot.tokens)
+        tokens = [*job.tokens[position : position + most], *guesses]
+        is_last = position + most >= len(job.tokens)
+        return Share(job, Part(job.slot.number, position, tokens, 1 + len(guesses) if is_last else 0), guesses)
+
+    def _learn(self, shares: Sequence[Share], seconds: float) -> None:
+        tokens = sum(len(share.part.tokens) for share in shares)
+        is_writing = all(share.part.outputs == len(share.part.tokens) for share in shares)
+        if not is_writing:
+            self._pace.learn(tokens, seconds)
+        elif len(shares) == 1:
+            self._costs.learn(tokens, seconds)
+
+    def _take_back(self, shares: Sequence[Share]) -> None:
+        """A step was broken off: nothing of it counts."""
+        for share in shares:
+            self._context.keep(share.part.slot, share.part.position)
+
+    def _fail(self, shares: Sequence[Share], error: LocalchatError) -> Iterator[Told]:
+        self._take_back(shares)
+        for share in shares:
+            self._leave(share.job)
+            yield share.job.number, error
+
+    def _advance(self, shares: Sequence[Share], outputs: Sequence[range]) -> Iterator[Told]:
+        for share, numbers in zip(shares, outputs, strict=True):
+            share.job.known.extend(share.part.tokens)
+            if not numbers:
+                continue
+            try:
+                yield from self._write(share, numbers)
+            except LocalchatError as error:
+                self._leave(share.job)
+                yield share.job.number, error
+
+    def _write(self, share: Share, numbers: range) -> Iterator[Told]:
+        """Take the token behind the last one and, for as long as the guesses were right, those behind them."""
+        job, right = share.job, 0
+        if job.is_first:
+            job.read_at = time.perf_counter()
+            yield job.number, Reading(len(job.tokens), len(job.tokens))
+        while not job.is_over:
+            token = job.sampler.sample(self._context.handle, numbers[right])
+            if piece := job.take(token, self._probability(job, numbers[right], token)):
+                yield job.number, piece
+            if right == len(share.guesses) or token != share.guesses[right]:
+                break
+            right += 1
+        self._settle(share, right)
+        if job.is_over:
+            yield from ((job.number, event) for event in job.finish())
+            self._leave(job)
+
+    def _settle(self, share: Share, right: int) -> None:
+        """Forget the guesses that were wrong."""
+        share.job.lookup.learn(len(share.guesses), right)
+        if right < len(share.guesses):
+            count = share.part.position + len(share.part.tokens) - len(share.guesses) + right
+            self._context.keep(share.part.slot, count)
+            del share.job.known[count:]
+
+    def _probability(self, job: Job, output: int, token: int) -> TokenProbability | None:
+        if job.sampling.logprobs is None:
+            return None
+        return as_text(job.sampler.probabilities(self._context.handle, output, token), self._model)

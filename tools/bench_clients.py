@@ -1,0 +1,132 @@
+"""Several clients at once: our engine beside llama-server, with the same model, threads, slots and prompts."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from bench_engine import engine_with
+from bench_rows import Row, paired
+
+from localchat.engine.events import Done, Piece
+from localchat.engine.process import EngineProcess
+from localchat.sampling import Sampling
+
+CLIENTS = (4, 8)
+PROMPT_TOKENS, WRITTEN_TOKENS = 64, 64
+CONTEXT_TOKENS = 4096
+START_SECONDS = 120.0
+TEXT = "The whale swam on and the ship followed it. "
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one client saw."""
+
+    first: float
+    """When the first token came."""
+    last: float
+    tokens: int
+
+
+Ask = Callable[[Sequence[int]], Heard]
+
+
+def client_rows(model: Path, server: Path | None, threads: int, runs: int) -> Iterator[Row]:
+    """Tokens a second that all clients together are written, behind prompts that nobody has read before."""
+    for clients in CLIENTS:
+        ours, theirs = [], []
+        with engine_with(model, CONTEXT_TOKENS, threads, clients) as engine:
+            prompts = _prompts(engine, clients * (runs + 1))
+            rounds = [prompts[start : start + clients] for start in range(0, len(prompts), clients)]
+            with _server(server, model, threads, clients) as address:
+                for count, prompts_of_round in enumerate(rounds):
+                    ours_now = _rate(prompts_of_round, lambda prompt: _ask_ours(engine, prompt))
+                    theirs_now = _rate(prompts_of_round, lambda prompt: _ask_server(address, prompt)) if address else 0
+                    if count:  # the first round pages the weights in
+                        ours.append(ours_now)
+                        theirs += [theirs_now] if address else []
+        yield paired(f"write {WRITTEN_TOKENS} tokens to each of {clients}", "tokens/s", ours, theirs)
+
+
+def _prompts(engine: EngineProcess, count: int) -> list[list[int]]:
+    texts = [f"{number}. " + TEXT * (PROMPT_TOKENS // 8) for number in range(count)]
+    return [tokens[:PROMPT_TOKENS] for tokens in engine.tokenize(texts)]
+
+
+def _rate(prompts: Sequence[Sequence[int]], ask: Ask) -> float:
+    """All tokens, over the time from the first token of the first client to the last of the last."""
+    with ThreadPoolExecutor(len(prompts)) as pool:
+        heard = list(pool.map(ask, prompts))
+    seconds = max(one.last for one in heard) - min(one.first for one in heard)
+    return sum(one.tokens for one in heard) / seconds
+
+
+def _ask_ours(engine: EngineProcess, prompt: Sequence[int]) -> Heard:
+    first = 0.0
+    end = engine.loaded.special_tokens.get(engine.loaded.eos)
+    bias = ((end, -100.0),) if end is not None else ()
+    sampling = Sampling(temperature=0, max_tokens=WRITTEN_TOKENS, logit_bias=bias)
+    with closing(engine.reply(prompt, sampling, ())) as events:
+        for event in events:
+            if isinstance(event, Piece):
+                first = first or time.perf_counter()
+            if isinstance(event, Done):
+                return Heard(first, time.perf_counter(), event.usage.completion_tokens)
+    raise AssertionError("a reply ends with Done")
+
+
+def _ask_server(address: str, prompt: Sequence[int]) -> Heard:
+    question = {
+        "prompt": list(prompt), "n_predict": WRITTEN_TOKENS, "temperature": 0, "ignore_eos": True, "stream": True,
+        "cache_prompt": False,
+    }  # fmt: skip
+    first = 0.0
+    with httpx2.stream("POST", f"{address}/completion", json=question, timeout=START_SECONDS, trust_env=False) as reply:
+        for line in reply.iter_lines():
+            if line.startswith("data: "):
+                first = first or time.perf_counter()
+                facts = json.loads(line[6:])
+                if facts.get("stop"):
+                    return Heard(first, time.perf_counter(), int(facts["tokens_predicted"]))
+    raise AssertionError("llama-server ends with a line that says stop")
+
+
+@contextmanager
+def _server(program: Path | None, model: Path, threads: int, slots: int) -> Iterator[str]:
+    """The address of a llama-server; empty where there is no such program."""
+    if program is None:
+        yield ""
+        return
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        str(program), "-m", str(model), "--port", str(port), "-np", str(slots), "-t", str(threads),
+        "-c", str(CONTEXT_TOKENS), "--no-webui",
+    ]  # fmt: skip
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            yield _ready(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+
+
+def _ready(address: str) -> str:
+    limit = time.monotonic() + START_SECONDS
+    while time.monotonic() < limit:
+        try:
+            if httpx2.get(f"{address}/health", trust_env=False).status_code == 200:
+                return address
+        except httpx2.TransportError:
+            pass
+        time.sleep(0.2)
+    raise TimeoutError("llama-server did not start")
