@@ -3,63 +3,79 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from localchat.chat import Forgotten, TurnEvent, recommended, reply
+from localchat.chat import Draft, Forgotten, TurnEvent, recommended, reply
 from localchat.conversation import Conversation
 from localchat.engine.events import Done, Engine, Piece, Reading, Remote, TokenProbability
 from localchat.engine.remote import RemoteEngine, RemoteModel
+from localchat.history.named import Named
+from localchat.history.store import History
 from localchat.launch import Launch, launch
 from localchat.library import Installed, remember_use
+from localchat.paths import history_file
 from localchat.prompt.ledger import Ledger
 from localchat.sampling import Sampling
 from localchat.settings import Settings
 from localchat.text import clean, is_interactive
 
 
-def answer(
-    model: Installed, settings: Settings, prompt: str, system: str | None, stops: Sequence[str],
-    changes: dict[str, Any], how: Launch, as_json: bool,
-) -> dict[str, Any]:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, and how the answer is to be."""
+
+    prompt: str
+    system: str | None = None
+    """None leaves it to the settings and the model."""
+    stops: tuple[str, ...] = ()
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Of the sampling, by the names of its fields."""
+    session: str = ""
+    """The name of a conversation to go on with; empty asks without one."""
+
+
+def answer(model: Installed, settings: Settings, question: Question, how: Launch, as_json: bool) -> dict[str, Any]:
     """Load the model and answer: print the answer as it comes, or for a program return it with its facts."""
     printer = _Collector(model.name) if as_json else _Printer()
-    system = system if system is not None else settings.system or model.receipt.system
     launched = launch(model, settings, printer.loading, how)
     with launched.engine as engine:
         printer.note(launched.notes)
-        sampling = recommended(engine, model.receipt.sampling, changes)
-        _show(printer, engine, _conversation(prompt, system), sampling, (*model.receipt.stops, *stops))
+        sampling = recommended(engine, model.receipt.sampling, question.changes)
+        question = replace(question, stops=(*model.receipt.stops, *question.stops))
+        _show(printer, engine, question, sampling, model.name, settings.system or model.receipt.system)
     if printer.done:
         remember_use(model, printer.done.usage.tokens_per_second)
     return printer.finish()
 
 
-def answer_remote(
-    model: RemoteModel, settings: Settings, prompt: str, system: str | None, stops: Sequence[str],
-    changes: dict[str, Any], as_json: bool,
-) -> dict[str, Any]:  # fmt: skip
+def answer_remote(model: RemoteModel, settings: Settings, question: Question, as_json: bool) -> dict[str, Any]:
     """The same from a model of a server."""
     engine = RemoteEngine(model.url, model.name, model.token)
     printer = _Collector(engine.model) if as_json else _Printer()
-    conversation = _conversation(prompt, system if system is not None else settings.system)
-    _show(printer, engine, conversation, recommended(engine, {}, changes), stops)
+    _show(printer, engine, question, recommended(engine, {}, question.changes), engine.model, settings.system)
     return printer.finish()
 
 
-def _conversation(prompt: str, system: str) -> Conversation:
-    return (Conversation().say("system", system) if system else Conversation()).ask(prompt)
-
-
 def _show(
-    printer: _Printer | _Collector, engine: Engine | Remote, conversation: Conversation, sampling: Sampling,
-    stops: Sequence[str],
+    printer: _Printer | _Collector, engine: Engine | Remote, question: Question, sampling: Sampling, model: str,
+    usual_system: str,
 ) -> None:  # fmt: skip
-    with closing(reply(engine, conversation, sampling, stops, Forgotten())) as events:
+    system = usual_system if question.system is None else question.system
+    conversation, draft = _asked(question, model, system)
+    with closing(reply(engine, conversation, sampling, question.stops, draft)) as events:
         for event in events:
             printer.show(event)
+
+
+def _asked(question: Question, model: str, system: str) -> tuple[Conversation, Draft]:
+    """What the model is to answer, and where its answer is kept."""
+    if question.session:
+        return Named(History(history_file()), question.session).ask(question.prompt, model, system)
+    begun = Conversation().say("system", system) if system else Conversation()
+    return begun.ask(question.prompt), Forgotten()
 
 
 class _Printer:

@@ -70,8 +70,8 @@ def writing(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
     """Write beside, then rename: yields a `.partial` file, which becomes `path` only if the body ends well.
 
     The partial file is this process's own; it is synced before the rename, unless its readers check what is in it, and
-    deleted when the body fails or is stopped. Raises LocalchatError in plain words when the disk is full or the folder cannot be written, or when
-    there is something at `path` that is no ordinary file.
+    deleted when the body fails or is stopped. Raises LocalchatError in plain words when the disk is full or the folder
+    cannot be written, or when there is something at `path` that is no ordinary file.
     """
     if path.exists() and not path.is_file():
         raise LocalchatError(f"{path} is no ordinary file", "choose another name to write to")

@@ -39,20 +39,21 @@ from localchat.arguments import (
 @click.option("--schema", type=FILE, help="Answer in JSON that obeys the JSON schema in this file.")
 @click.option("--grammar", type=FILE, help="Answer as the GBNF grammar in this file wants it.")
 @click.option("--logprobs", type=int, help="With --json: how likely each token was, and so many of the likeliest.")
+@click.option("--session", default="", metavar="NAME", help="Go on with the conversation of this name, or begin it.")
 @loading_options
 @remote_options
 @click.option("--json", "as_json", is_flag=True, help="Print the answer and its facts as JSON.")
 def run(
     model: str | None, prompt: str | None, system: str | None, stop: tuple[str, ...], context: int | None,
     rpc: tuple[str, ...], remote: str | None, token: str | None, as_json: bool, schema: Path | None,
-    grammar: Path | None, **sampling: Any,
+    grammar: Path | None, session: str, **sampling: Any,
 ) -> None:  # fmt: skip
     """Answer one prompt, given as an argument, on standard input, or both.
 
     With --remote, MODEL is a model of the server. It can be left out where the server has only one and nothing is
     piped in: localchat run --remote URL PROMPT.
     """
-    from localchat.answer import answer, answer_remote
+    from localchat.answer import Question, answer, answer_remote
     from localchat.launch import Launch
     from localchat.printing import print_json
 
@@ -65,7 +66,7 @@ def run(
         check_sampling(sampling)
         server = remote_model(remote, name, token, context, rpc)
         sampling["grammar"] = grammar_text(schema, grammar, None)
-        facts = answer_remote(server, settings(), text, system, stop, sampling, as_json)
+        facts = answer_remote(server, settings(), Question(text, system, stop, sampling, session), as_json)
     elif model is None:
         raise click.MissingParameter(param_type="argument", param_hint="'MODEL'")
     else:
@@ -73,6 +74,7 @@ def run(
         check_sampling(sampling)
         installed = model_named(model)
         sampling["grammar"] = grammar_text(schema, grammar, installed.path)
-        facts = answer(installed, settings(), text, system, stop, sampling, Launch(context or 0, rpc), as_json)
+        question = Question(text, system, stop, sampling, session)
+        facts = answer(installed, settings(), question, Launch(context or 0, rpc), as_json)
     if as_json:
         print_json(facts)

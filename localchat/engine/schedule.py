@@ -48,6 +48,7 @@ class Schedule:
         self._active: list[Job] = []
         self._pace, self._costs = ReadingPace(context.batch), Costs()
         self._steps = 0
+        self._was_aborted, self._can_cut = False, True
 
     @property
     def is_idle(self) -> bool:
@@ -60,6 +61,8 @@ class Schedule:
             raise LocalchatError(
                 f"a prompt of {len(tokens):,} tokens cannot be read", f"the context holds {self._context.tokens:,}"
             )
+        if not all(0 <= token < self._model.vocabulary for token in tokens):
+            raise LocalchatError("the prompt has tokens that the model does not know", "use this model's own tokenizer")
         if len(self._waiting) >= QUEUE_LIMIT:
             raise LocalchatError(f"{QUEUE_LIMIT} replies are waiting already", "ask again when some are done")
         job = new_job(number, tokens, sampling, stops, self._model, self._costs)
@@ -98,6 +101,7 @@ class Schedule:
         except LocalchatError as error:
             yield from self._fail(shares, error)
             return
+        self._was_aborted = outcome == "aborted"
         if outcome == "full":
             self._make_room()
         elif outcome == "aborted":
@@ -109,7 +113,7 @@ class Schedule:
     def save_sessions(self) -> None:
         """Keep what is in the cache and would take long to read again."""
         for slot in sorted(self._slots, key=lambda slot: slot.used_at):
-            self._sessions.save(self._context, slot, self._pace.token_seconds)
+            self._save(slot)
 
     # Coming and going
 
@@ -139,17 +143,23 @@ class Schedule:
         assert choice is not None, "there is a free slot"
         slot, shared = choice.slot, choice.shared
         stored = self._sessions.find(wanted)
-        if stored is not None and stored.shared >= shared + WORTH_RESTORING_TOKENS:
+        if stored is not None and stored.shared >= shared + WORTH_RESTORING_TOKENS and self._can_hold(stored):
             shared = self._restore(slot, stored)
         elif choice.source is not slot:
             self._vacate(slot)
             self._context.copy(choice.source.number, slot.number, shared)
             slot.tokens = choice.source.tokens[:shared]
-        self._context.keep(slot.number, shared)
-        del slot.tokens[shared:]
+        elif shared < len(slot.tokens):
+            self._save(slot)
+        self._cut(slot, shared)
         job.slot, slot.is_busy = slot, True
         if job.is_first:
-            job.cached_tokens = shared
+            job.cached_tokens = len(slot.tokens)
+
+    def _can_hold(self, stored: Stored) -> bool:
+        """Is there room for a session beside what is being used?"""
+        taken = sum(len(slot.tokens) for slot in self._slots if slot.is_busy)
+        return taken + len(stored.tokens) <= self._context.tokens
 
     def _restore(self, slot: Slot, stored: Stored) -> int:
         """Fill a slot from disk; how much of the prompt that is. What nobody uses leaves where there is no room."""
@@ -159,15 +169,22 @@ class Schedule:
             if taken + len(stored.tokens) > self._context.tokens:
                 taken -= len(other.tokens)
                 self._vacate(other)
-        if taken + len(stored.tokens) <= self._context.tokens:
-            slot.tokens = self._sessions.restore(self._context, slot.number, stored)
+        slot.tokens = self._sessions.restore(self._context, slot.number, stored)
         return min(stored.shared, len(slot.tokens))
 
     def _vacate(self, slot: Slot) -> None:
         """Take everything out of a slot, after it was kept where that is worth it."""
+        self._save(slot)
+        self._cut(slot, 0)
+
+    def _save(self, slot: Slot) -> None:
         self._sessions.save(self._context, slot, self._pace.token_seconds)
-        self._context.keep(slot.number, 0)
-        slot.tokens = []
+
+    def _cut(self, slot: Slot, count: int) -> None:
+        """Leave a slot its first tokens; none where the cache of this model cannot be cut."""
+        kept = self._context.keep(slot.number, count)
+        del slot.tokens[kept:]
+        self._can_cut = self._can_cut and kept == count
 
     def _leave(self, job: Job) -> None:
         """A job is over: its slot may be given to another."""
@@ -201,9 +218,12 @@ class Schedule:
         """What each job has computed next: a token where it writes, a part of the rest where it reads."""
         writing = [job for job in self._active if not job.is_reading]
         reading = [job for job in self._active if job.is_reading]
-        guesses = writing[0].guess() if len(self._active) == 1 and writing else []
+        may_guess = len(self._active) == len(writing) == 1 and self._can_cut
+        guesses = writing[0].guess()[: self._context.batch - 1] if may_guess else []
         shares = [self._share(job, 1, guesses) for job in writing]
-        room = min(self._context.batch - len(shares), self._pace.slice_tokens(are_others_writing=bool(writing)))
+        # Whoever is broken off again and again must get on all the same, if in small steps.
+        is_short = bool(writing) or self._was_aborted
+        room = min(self._context.batch - len(shares), self._pace.slice_tokens(are_others_writing=is_short))
         for index, job in enumerate(reading):
             fair = max(1, room // (len(reading) - index))
             shares.append(self._share(job, fair))
@@ -230,7 +250,8 @@ class Schedule:
     def _take_back(self, shares: Sequence[Share]) -> None:
         """A step was broken off: nothing of it counts."""
         for share in shares:
-            self._context.keep(share.part.slot, share.part.position)
+            assert share.job.slot is not None, "it was active"
+            self._cut(share.job.slot, share.part.position)
 
     def _fail(self, shares: Sequence[Share], error: LocalchatError) -> Iterator[Told]:
         self._take_back(shares)
@@ -271,9 +292,8 @@ class Schedule:
         """Forget the guesses that were wrong."""
         share.job.lookup.learn(len(share.guesses), right)
         if right < len(share.guesses):
-            count = share.part.position + len(share.part.tokens) - len(share.guesses) + right
-            self._context.keep(share.part.slot, count)
-            del share.job.known[count:]
+            assert share.job.slot is not None, "it is active"
+            self._cut(share.job.slot, share.part.position + len(share.part.tokens) - len(share.guesses) + right)
 
     def _probability(self, job: Job, output: int, token: int) -> TokenProbability | None:
         if job.sampling.logprobs is None:

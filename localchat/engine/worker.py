@@ -58,6 +58,7 @@ class Worker:
         self._schedule: Schedule | None = None
         self._do: dict[str, Callable[[dict[str, Any]], None]] = {
             "load": self._load,
+            "tokenize": self._tokenize,
             "reply": self._reply,
             "leave": self._leave,
         }
@@ -68,15 +69,16 @@ class Worker:
             self._cancelled.add(command["id"])
             if self._schedule:
                 self._schedule.interrupt()
-        elif command["do"] == "tokenize":  # here, so that nobody waits for a step to end
-            self._send(command["id"], {"tokens": [self._model.tokenize(text) for text in command["texts"]]})
+        elif command["do"] == "tokenize":
+            self._obey(command)  # here, so that nobody waits for a step to end
         else:
             self._commands.put(command)
 
     def leave(self) -> None:
         """The parent is gone. Called by the listening thread; the main one may be deep inside llama.cpp."""
-        if self._schedule:
-            self._schedule.interrupt()
+        if self._schedule is None:  # the model is still being loaded
+            os._exit(0)
+        self._schedule.interrupt()
         self._commands.put({"id": 0, "do": "leave"})
         time.sleep(LEAVE_SECONDS)
         os._exit(0)
@@ -125,6 +127,9 @@ class Worker:
         placement, store = placement_of(command["placement"]), Store(**command["store"])
         loaded, self._model, self._schedule = load(Path(command["path"]), placement, store, report)
         self._send(number, {"loaded": asdict(loaded)})
+
+    def _tokenize(self, command: dict[str, Any]) -> None:
+        self._send(command["id"], {"tokens": [self._model.tokenize(text) for text in command["texts"]]})
 
     def _reply(self, command: dict[str, Any]) -> None:
         assert self._schedule is not None, "a model is loaded first"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,9 +55,15 @@ class Context:
         """Forget that something was to be broken off."""
         self._abort[0] = b"\x00"
 
-    def keep(self, slot: int, count: int) -> None:
-        """Forget everything of a slot behind its first `count` tokens."""
-        cpp.llama_memory_seq_rm(self._memory, slot, count, -1)
+    def keep(self, slot: int, count: int) -> int:
+        """Forget everything of a slot behind its first `count` tokens, and return how many it still has.
+
+        These are none where the model has a state that cannot be cut.
+        """
+        if cpp.llama_memory_seq_rm(self._memory, slot, count, -1):
+            return count
+        cpp.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        return 0
 
     def copy(self, source: int, target: int, count: int) -> None:
         """Give the first `count` tokens of a slot to another one, in the place of all that it had; nothing moves."""
@@ -81,13 +88,13 @@ class Context:
     def save(self, slot: int, tokens: Sequence[int], path: Path) -> bool:
         """Write what the cache has of a slot, and which tokens that are, to a file. False where that failed."""
         array = (cpp.llama_token * len(tokens))(*tokens)
-        return bool(cpp.llama_state_seq_save_file(self.handle, str(path).encode(), slot, array, len(tokens)))
+        return bool(cpp.llama_state_seq_save_file(self.handle, os.fsencode(path), slot, array, len(tokens)))
 
     def restore(self, slot: int, path: Path) -> list[int] | None:
         """Put into a slot what was saved, and return its tokens. None where there is no room or the file is damaged."""
         array, count = (cpp.llama_token * self.tokens)(), ctypes.c_size_t()
         read = cpp.llama_state_seq_load_file(
-            self.handle, str(path).encode(), slot, array, self.tokens, ctypes.byref(count)
+            self.handle, os.fsencode(path), slot, array, self.tokens, ctypes.byref(count)
         )
         if not read:
             self.keep(slot, 0)

@@ -15,7 +15,7 @@ REPEATS_LIMIT = 2000
 REPEATS_TOGETHER_LIMIT = 20_000
 """llama.cpp makes a rule of each."""
 SIZE_LIMIT = 20_000
-SUSPECTS_LIMIT = 24
+SUSPECTS_LIMIT = 16
 ROUNDS = 30
 HINT = "simplify the grammar"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import time
 
 import numpy as np
 from llama_cpp import llama_cpp as cpp
@@ -17,6 +18,8 @@ from localchat.llama.model import Model
 from localchat.text import one_line
 
 STEPS = 32
+WAYS, WAYS_SECONDS = 12, 2.0
+"""From one rule so many stubborn walks, the first of each in any case, the others while so much time has not passed."""
 SOME, LONGEST = 256, 64
 """Tokens that a walk chooses from, beside those of one character: so many others, and so many of the longest."""
 CAUSE = re.compile(
@@ -44,28 +47,44 @@ def read(gbnf: str) -> None:
 
 
 def walk(model: Model, gbnf: str) -> None:
-    """Begin at the root, and at each rule that may hide a trap; go on at random, or with one token again and again."""
-    random = np.random.default_rng(0)
-    everything = np.arange(model.vocabulary, dtype=np.int32)
-    some = _some_tokens(model, random)
+    """Begin at the root, and at each rule that may hide a trap, and go on as a reply would, here and there."""
+    walker = _Walker(model, gbnf)
     for root in dict.fromkeys((ROOT, *suspects(gbnf))):
-        for is_stubborn in (False, True):
-            constraint = Constraint(model, gbnf, root)
-            _walk(constraint, some, random, is_stubborn=is_stubborn)
-            if root == ROOT:  # as costly as it is for the engine, where the walk has come to
-                constraint.allowed(candidates_of(everything))
-            constraint.close()
+        walker.go(root, is_stubborn=False)
+        for number in range(WAYS):
+            if number and walker.is_tired():
+                break
+            walker.go(root, is_stubborn=True)
 
 
-def _walk(constraint: Constraint, tokens: NDArray[np.int32], random: np.random.Generator, *, is_stubborn: bool) -> None:
-    token = -1
-    for _ in range(STEPS):
-        allowed = constraint.allowed(candidates_of(tokens))["id"]
-        if not len(allowed):
-            return
-        if not is_stubborn or token not in allowed:
-            token = int(random.choice(allowed))
-        constraint.accept(token)
+class _Walker:
+    """Goes on at random, or takes what it took least often so far and then the same again as long as it may."""
+
+    def __init__(self, model: Model, gbnf: str) -> None:
+        self._model, self._gbnf = model, gbnf
+        self._random = np.random.default_rng(0)
+        self._some = candidates_of(_some_tokens(model, self._random))
+        self._everything = candidates_of(np.arange(model.vocabulary, dtype=np.int32))
+        self._taken = np.zeros(model.vocabulary)
+        self._started = time.process_time()
+
+    def is_tired(self) -> bool:
+        return time.process_time() - self._started > WAYS_SECONDS
+
+    def go(self, root: str, *, is_stubborn: bool) -> None:
+        constraint, token = Constraint(self._model, self._gbnf, root), -1
+        for _ in range(STEPS):
+            allowed = constraint.allowed(self._some.copy())["id"]
+            if not len(allowed):
+                break
+            if not is_stubborn or token not in allowed:
+                shuffled = self._random.permutation(allowed)
+                token = int(shuffled[self._taken[shuffled].argmin()] if is_stubborn else shuffled[0])
+            self._taken[token] += 1
+            constraint.accept(token)
+        if root == ROOT:  # as costly as it is for the engine, where the walk has come to
+            constraint.allowed(self._everything.copy())
+        constraint.close()
 
 
 def _some_tokens(model: Model, random: np.random.Generator) -> NDArray[np.int32]:
