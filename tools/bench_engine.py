@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from localchat.engine.events import Done, Usage
@@ -14,7 +17,7 @@ from localchat.llama.placement import SLOTS, Placement
 from localchat.sampling import Sampling
 
 CONTEXT_TOKENS, PROMPT_TOKENS, WRITTEN_TOKENS = 2048, 512, 128
-WRITTEN = Sampling(temperature=0, max_tokens=WRITTEN_TOKENS)
+WRITTEN = Sampling(temperature=0, max_tokens=WRITTEN_TOKENS, speculate=False)
 
 
 @contextmanager
@@ -55,3 +58,25 @@ def reply(engine: EngineProcess, prompt: Sequence[int], sampling: Sampling = WRI
             if isinstance(event, Done):
                 return event.usage
     raise AssertionError("a reply ends with Done")
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaBench:
+    """llama.cpp's own program for measuring."""
+
+    program: Path
+    model: Path
+    threads: int
+
+    def reading(self, tokens: int, depth: int = 0) -> float:
+        """Tokens a second."""
+        return self._rate("-p", str(tokens), "-n", "0", "-d", str(depth))
+
+    def writing(self, tokens: int, depth: int) -> float:
+        """Tokens a second."""
+        return self._rate("-p", "0", "-n", str(tokens), "-d", str(depth))
+
+    def _rate(self, *test: str) -> float:
+        command = [str(self.program), "-m", str(self.model), "-t", str(self.threads), "-r", "1", "-o", "json"]
+        done = subprocess.run([*command, "-ngl", "0", *test], capture_output=True, check=True, text=True)
+        return float(json.loads(done.stdout)[0]["avg_ts"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench_engine import engine_with, prompts_of, reply
+from bench_engine import LlamaBench, engine_with, prompts_of, reply
 from bench_rows import BESIDE_LLAMA_CPP, Row
 
 from localchat.engine.process import EngineProcess
@@ -21,10 +21,8 @@ SHORT = Sampling(temperature=0, max_tokens=4)
 AGAIN = ("from disk", "read again")
 
 
-def turn_rows(model: Path, threads: int, runs: int, alone: Callable[[], float] | None) -> Iterator[Row]:
-    """Milliseconds to the first token; `alone` gives the rate at which llama-bench reads the new tokens behind a cache
-    that is filled already.
-    """
+def turn_rows(model: Path, threads: int, runs: int, alone: LlamaBench | None) -> Iterator[Row]:
+    """Milliseconds to the first token; llama-bench reads as many new tokens behind a cache that is filled already."""
     bare, second, reading, restored = [], [], [], []
     for number in range(runs):
         with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +31,7 @@ def turn_rows(model: Path, threads: int, runs: int, alone: Callable[[], float] |
                 talk, new = prompts_of(engine, [TURN_TOKENS, NEW_TOKENS], number)
                 reading.append(_first(engine, talk))
                 second.append(_first(engine, [*talk, *new]))
-                bare += [NEW_TOKENS / alone()] if alone else []
+                bare += [NEW_TOKENS / alone.reading(NEW_TOKENS, TURN_TOKENS)] if alone else []
             with engine_with(model, CONTEXT_TOKENS, threads, store=store) as engine:
                 restored.append(_first(engine, talk))
     yield _row(f"first token of {NEW_TOKENS} tokens behind {TURN_TOKENS:,}", second, bare, BESIDE_LLAMA_CPP)

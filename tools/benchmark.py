@@ -1,13 +1,13 @@
 """Measures this machine: conversion and decoding, beside llama.cpp's own programs where they are present, and the
 predictions of speed and of memory beside what happens.
 
-    benchmark.py [convert] [decode] [speed] [memory] [--runs N] [--json]
+    benchmark.py [convert] [decode] [engine] [speed] [memory] [--runs N] [--json]
                  [--checkpoint FOLDER | --size 1b|7b --layers N]
                                                              what to convert; made up in a temporary folder by itself
                  [--model FILE.gguf]                         what to decode with; SmolLM2 by itself, and for speed also
                                                              the checkpoint in several types
                  [--rpc HOST:PORT]                           for memory: loads over such devices as well
-                 [--llama-cpp FOLDER]                        llama-quantize and llama-bench; else looked for in PATH
+                 [--llama-cpp FOLDER]                        llama-quantize, llama-bench, llama-server; else in PATH
                  [--converter convert_hf_to_gguf.py --converter-python PYTHON]
 
 Ours and theirs run in turn, with the same threads; what is printed are medians, and the median of the pairs' ratios
@@ -31,10 +31,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
-from bench_engine import PROMPT_TOKENS, WRITTEN_TOKENS, engine_on_cpu, prompts, reply
+from bench_chaos import chaos_rows
+from bench_clients import client_rows
+from bench_engine import PROMPT_TOKENS, WRITTEN_TOKENS, LlamaBench, engine_on_cpu, prompts, reply
+from bench_guesses import guess_rows
 from bench_memory import MEMORY, MEMORY_TYPES, memory_rows, misses
 from bench_rows import Row, paired, print_rows
 from bench_speed import SPEED_TYPES, speed_rows
+from bench_turns import turn_rows
 from tiny_checkpoint import SHAPES, Shape, write_checkpoint
 
 from localchat.catalog import lookup
@@ -46,6 +50,7 @@ from localchat.plan.detect import usable_cores
 from localchat.pull.source import package_file
 
 QUANT = "Q4_K_M"
+SMALL_BYTES = 1 << 30
 SAMPLE_SECONDS = 0.02
 FEW_LAYERS = 4
 
@@ -56,6 +61,7 @@ class Tools:
 
     quantize: Path | None
     bench: Path | None
+    server: Path | None
     converter: Path | None
     converter_python: str
 
@@ -111,33 +117,35 @@ def _measured(command: Sequence[str]) -> tuple[float, int]:
 
 
 def decode_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:
-    """Reading a prompt and writing behind it, tokens a second, at the same threads."""
+    """Reading a prompt and writing behind it, tokens a second, at the same threads; nothing is guessed."""
     threads = usable_cores()
     ours: list[Usage] = []
-    theirs: list[dict[str, float]] = []
+    theirs: list[tuple[float, float]] = []
     with engine_on_cpu(model, threads) as engine:
         texts = prompts(engine, runs + 1)
         reply(engine, texts.pop())  # the first one pages the weights in
         for text in texts:
             ours.append(reply(engine, text))
             if tools.bench:
-                theirs.append(_llama_bench(tools.bench, model, threads))
+                bench = LlamaBench(tools.bench, model, threads)
+                theirs.append((bench.reading(PROMPT_TOKENS), bench.writing(WRITTEN_TOKENS, PROMPT_TOKENS)))
     reading = [usage.prompt_tokens_per_second for usage in ours]
     writing = [usage.tokens_per_second for usage in ours]
-    yield paired(f"read {PROMPT_TOKENS} tokens", "tokens/s", reading, [their["pp"] for their in theirs])
+    yield paired(f"read {PROMPT_TOKENS} tokens", "tokens/s", reading, [their for their, _ in theirs])
     name = f"write {WRITTEN_TOKENS} tokens behind {PROMPT_TOKENS}"
-    yield paired(name, "tokens/s", writing, [their["tg"] for their in theirs])
+    yield paired(name, "tokens/s", writing, [their for _, their in theirs])
 
 
-def _llama_bench(program: Path, model: Path, threads: int) -> dict[str, float]:
-    """Tokens a second that llama-bench finds for reading and, at the same depth, for writing."""
-    common = [str(program), "-m", str(model), "-t", str(threads), "-r", "1", "-o", "json", "-ngl", "0"]
-    found = {}
-    for key, test in (("pp", ["-p", str(PROMPT_TOKENS), "-n", "0"]),
-                      ("tg", ["-p", "0", "-n", str(WRITTEN_TOKENS), "-d", str(PROMPT_TOKENS)])):  # fmt: skip
-        done = subprocess.run([*common, *test], capture_output=True, check=True, text=True)
-        found[key] = float(json.loads(done.stdout)[0]["avg_ts"])
-    return found
+def engine_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:
+    """All that the engine must show: rates, clients at once, turns, guesses, and what must hold whatever happens."""
+    threads = usable_cores()
+    yield from decode_rows(model, tools, runs)
+    yield from client_rows(model, tools.server, threads, runs)
+    alone = LlamaBench(tools.bench, model, threads) if tools.bench else None
+    yield from turn_rows(model, threads, min(runs, 2), alone)
+    yield from guess_rows(model, threads, runs)
+    if model.stat().st_size < SMALL_BYTES:  # a large one would take hours
+        yield from chaos_rows(model, threads)
 
 
 # Asking
@@ -162,13 +170,15 @@ def _smollm2() -> Path:
 def _rows(options: argparse.Namespace) -> Iterator[Row]:
     tools = Tools(
         _found(options.llama_cpp, "llama-quantize"), _found(options.llama_cpp, "llama-bench"),
-        options.converter, options.converter_python,
+        _found(options.llama_cpp, "llama-server"), options.converter, options.converter_python,
     )  # fmt: skip
     tests: list[str] = options.tests or ["convert", "decode"]
     if "decode" in tests:
         model = options.model or _smollm2()
         print(f"decode: {read_header(model).quant}, {usable_cores()} threads", file=sys.stderr)
         yield from decode_rows(model, tools, options.runs)
+    if "engine" in tests:
+        yield from engine_rows(options.model or _smollm2(), tools, options.runs)
     if "convert" in tests:
         with _checkpoint(options) as checkpoint:
             yield from convert_rows(checkpoint, tools, options.runs)
@@ -219,7 +229,7 @@ def main() -> None:
     """Measure what was asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add: Callable[..., object] = parser.add_argument
-    add("tests", nargs="*", choices=["convert", "decode", "speed", "memory", []], metavar="TEST")
+    add("tests", nargs="*", choices=["convert", "decode", "engine", "speed", "memory", []], metavar="TEST")
     add("--runs", type=int, default=3)
     add("--json", action="store_true")
     add("--checkpoint", type=Path)
@@ -231,7 +241,10 @@ def main() -> None:
     add("--converter", type=Path)
     add("--converter-python", default=sys.executable)
     options = parser.parse_args()
-    rows = list(_rows(options))
+    rows = []
+    for row in _rows(options):
+        rows.append(row)
+        print(f"{row.test}: {row.ours:.1f} {row.unit}", file=sys.stderr, flush=True)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:

@@ -78,7 +78,8 @@ class Job:
 
     def guess(self) -> list[int]:
         """Tokens that may follow, where it pays to try them."""
-        return self.lookup.guess(self.tokens, self.limit - self.writer.tokens - 1)
+        most = self.limit - self.writer.tokens - 1
+        return self.lookup.guess(self.tokens, most) if self.sampling.speculate else []
 
     def finish(self) -> list[Piece | Done]:
         """The last events."""
