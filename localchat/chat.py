@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from localchat.conversation import Conversation, Ending
-from localchat.engine.events import Done, Engine, Event, Piece, Remote
+from localchat.engine.events import Done, Engine, Event, Loading, Piece, Remote
 from localchat.errors import LocalchatError
 from localchat.prompt.ledger import Ledger, Prompt, WhenFull, Window, build, reply_room
 from localchat.prompt.tokens import Shield
@@ -27,6 +27,14 @@ class Draft(Protocol):
 
     def finish(self, text: str, ending: Ending) -> None:
         """Keep the whole reply and how it ended."""
+
+
+@runtime_checkable
+class Sleeper(Protocol):
+    """An engine whose model may not be in memory, or be loaded with less context the next time."""
+
+    def wake(self) -> Iterator[Loading]:
+        """Load it, if it is not; yields how far that is."""
 
 
 class Forgotten:
@@ -54,7 +62,9 @@ def reply(
     engine: Engine | Remote, conversation: Conversation, sampling: Sampling, stops: Sequence[str], draft: Draft,
     when_full: WhenFull = "drop",
 ) -> Generator[TurnEvent]:  # fmt: skip
-    """Answer the last question: the ledger first, then the engine's events. Closing the iterator stops the reply.
+    """Answer the last question: the ledger once the model is loaded, then the engine's events.
+
+    Closing the iterator stops the reply.
 
     The draft is finished however the reply ends, once the first event was asked for.
     Raises ContextFull where the question does not fit, or with `when_full="error"` the conversation; EngineDied where
@@ -81,6 +91,8 @@ def _events(
         yield Ledger(window_tokens=engine.loaded.context, used_tokens=0, dropped_turns=0)
         yield from engine.answer(conversation.messages, sampling, stops)
     else:
+        if isinstance(engine, Sleeper):
+            yield from engine.wake()  # only then is it known how long the prompt may be
         prompt = prompt_for(engine, conversation, sampling, when_full)
         yield prompt.ledger
         yield from engine.reply(prompt.tokens, sampling, stops)

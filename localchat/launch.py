@@ -9,7 +9,7 @@ from pathlib import Path
 
 from localchat.engine.process import EngineProcess
 from localchat.engine.store import NO_STORE, Store
-from localchat.errors import NoMemory
+from localchat.errors import EngineDied, LocalchatError, NoMemory
 from localchat.gguf_file import read_header
 from localchat.library import Installed
 from localchat.llama.libraries import package_version
@@ -19,13 +19,14 @@ from localchat.plan.facts import subject_of
 from localchat.plan.here import this_machine
 from localchat.plan.make import make_plan
 from localchat.plan.plan import Plan
-from localchat.plan.truth import Load, load_of, loads, remember
+from localchat.plan.truth import Load, forget, load_of, loads, remember
 from localchat.plan.wish import Wish
 from localchat.settings import Settings
 from localchat.text import size
 
 LOGS_KEPT = 10
 TRIES = 4
+MEMORY, KILLED = "memory ran out", "the system killed it"  # in the words of an EngineDied
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def launch(model: Installed, settings: Settings, progress: Callable[[float], Non
 
     Where memory does not suffice after all, the next smaller plan is tried. Raises LocalchatError, EngineDied.
     """
-    before, notes = _last(model, loads()), []
+    known, notes = loads(), []
     for left in reversed(range(TRIES)):
         chosen = plan_now(model, settings, how)
         try:
@@ -86,8 +87,28 @@ def launch(model: Installed, settings: Settings, progress: Callable[[float], Non
         actual = {taken.name: taken.resident_bytes for taken in engine.loaded.taken if taken.resident_bytes > 0}
         remember(load_of(model.receipt.file_sha256, chosen, "loaded", actual))
         is_asked_for = bool(how.context or settings.context)
-        return Launched(engine, chosen, (*notes, *_changes(before, chosen, is_asked_for)))
+        return Launched(engine, chosen, (*notes, *_changes(_of(model, known), chosen, is_asked_for)))
     raise AssertionError("the last try returns or raises")
+
+
+def learn(model: Installed, settings: Settings, how: Launch, plan: Plan, death: EngineDied) -> None:
+    """Of an engine that died because memory ran out: the next plan is smaller, where there is a smaller one."""
+    if MEMORY not in str(death):
+        return
+    failure = load_of(model.receipt.file_sha256, plan, "failed", {}, _short_of(plan, death))
+    remember(failure)
+    try:
+        plan_now(model, settings, how)
+    except LocalchatError:
+        forget(failure)  # it was the smallest one: to try it again is better than to refuse
+
+
+def _short_of(plan: Plan, death: EngineDied) -> str:
+    """The memory that most likely ran out: the system kills for its own, a driver fails for that of its device."""
+    devices = [part for part in plan.predicted if part.use.name != HOST]
+    if not devices or KILLED in str(death):
+        return HOST
+    return min(devices, key=lambda part: part.left_bytes).use.name
 
 
 def _store(model: Installed, kv_type: str, settings: Settings) -> Store:
@@ -98,14 +119,14 @@ def _store(model: Installed, kv_type: str, settings: Settings) -> Store:
     return Store(str(sessions_folder()), settings.sessions_gib << 30, identity)
 
 
-def _last(model: Installed, known: Sequence[Load]) -> Load | None:
-    """How the model was last planned or loaded."""
-    same = (load for load in reversed(known) if load.model == model.receipt.file_sha256 and load.outcome != "failed")
-    return next(same, None)
+def _of(model: Installed, known: Sequence[Load]) -> list[Load]:
+    """When the model was planned or loaded, the last time first."""
+    return [load for load in reversed(known) if load.model == model.receipt.file_sha256]
 
 
-def _changes(before: Load | None, chosen: Plan, is_asked_for: bool) -> Iterator[str]:
-    """What is less than the last time, because less memory is free; not the context where the user named it."""
+def _changes(known: Sequence[Load], chosen: Plan, is_asked_for: bool) -> Iterator[str]:
+    """What is less than the last time, and why; not the context where the user named it."""
+    before = next((load for load in known if load.outcome != "failed"), None)
     if before is None:
         return
     less = []
@@ -115,13 +136,22 @@ def _changes(before: Load | None, chosen: Plan, is_asked_for: bool) -> Iterator[
         less.append("a q8_0 KV cache instead of f16")
     if chosen.gpu_layers < before.gpu_layers:
         less.append(f"{chosen.gpu_layers} instead of {before.gpu_layers} layers on the GPU")
+    if less:
+        yield from (f"{why}: the model runs with {', '.join(less)}" for why in _why(known[0], before, chosen))
+
+
+def _why(last: Load, before: Load, chosen: Plan) -> list[str]:
+    """Why there is less than before, at most one sentence; `last` may have failed since."""
+    if last.outcome == "failed":
+        return ["memory ran out the last time"]
     for part in chosen.predicted:
         then = before.parts.get(part.use.name)
-        if less and then is not None and part.room.free_bytes < then.free_bytes:
+        if then is not None and part.room.free_bytes < then.free_bytes:
             where = "memory" if part.use.name == HOST else part.use.name
-            now = f"{size(part.room.free_bytes)} of {where} are free now, {size(then.free_bytes)} were before"
-            yield f"{now}: the model runs with {', '.join(less)}"
-            return
+            return [f"{size(part.room.free_bytes)} of {where} are free now, {size(then.free_bytes)} were before"]
+    if gone := before.parts.keys() - {part.use.name for part in chosen.predicted}:
+        return [f"{', '.join(sorted(gone))} cannot be used now"]
+    return []
 
 
 def _words(chosen: Plan) -> str:

@@ -25,13 +25,15 @@ class Settings:
     """Threads for quantizing and inference; 0 takes one for each physical core."""
     sessions_gib: int = 4
     """GiB of disk for what was read of conversations, so that they open at once; 0 keeps nothing."""
+    idle_minutes: int = 30
+    """After so long without a question the app gives the model's memory back until the next one; 0 is never."""
     theme: str = "localchat"
     """`localchat`, `localchat-light`, or the name of a theme of Textual."""
     system: str = ""
     """System message of new conversations; empty leaves it to the model."""
 
 
-LIMITS = {"context": (0, 1 << 24), "threads": (0, 1024), "sessions_gib": (0, 1 << 16)}
+LIMITS = {"context": (0, 1 << 24), "threads": (0, 1024), "sessions_gib": (0, 1 << 16), "idle_minutes": (0, 7 * 24 * 60)}
 
 
 def load(path: Path | None = None) -> Settings:

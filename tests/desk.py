@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from fakes import ScriptedEngine
 from made_up import GIB, plan
@@ -14,6 +16,8 @@ from made_up import GIB, plan
 from localchat.catalog import lookup
 from localchat.errors import LocalchatError
 from localchat.history.store import History
+from localchat.keeper import Kept
+from localchat.launch import Launched
 from localchat.library import Installed, Receipt, folder_for, record
 from localchat.paths import history_file
 from localchat.pull.events import Progress, Pull, PullEvent
@@ -79,8 +83,13 @@ class FakeServices:
         offers: Sequence[Offer] = (),
         pulls: Iterable[PullEvent | LocalchatError] = (),
         settings: Settings | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
-        self.engines, self.pulls = list(engines), pulls
+        """`notes` are those of all loads but the first."""
+        self.engines, self.pulls, self.notes = list(engines), pulls, tuple(notes)
+        self.gate = threading.Event()
+        """All loads but the first wait for it, half done."""
+        self.gate.set()
         self.pulled: list[str] = []
         self.loads: list[str] = []
         self.pull_closed = False
@@ -92,12 +101,18 @@ class FakeServices:
         return make_app(self.services, model)
 
     def _launch(self, model: Installed, progress: Callable[[float], None]) -> Running:
+        kept = Kept(lambda hear: self._start(model, hear), progress)
+        return Running(model, kept, kept.plan, kept.take_notes())
+
+    def _start(self, model: Installed, progress: Callable[[float], None]) -> Launched:
         self.loads.append(model.name)
+        is_first = len(self.loads) == 1
         progress(0.5)
-        engine = self.engines.pop(0) if len(self.engines) > 1 else self.engines[0]
+        assert is_first or self.gate.wait(PATIENCE_SECONDS)
+        engine: Any = self.engines.pop(0) if len(self.engines) > 1 else self.engines[0]
         if isinstance(engine, LocalchatError):
             raise engine
-        return Running(model, engine, PLAN)
+        return Launched(engine, PLAN, () if is_first else self.notes)
 
     def _pull(self, source: str) -> Pull:
         self.pulled.append(source)

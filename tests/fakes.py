@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator, Sequence
 
 from localchat.engine.events import Event, Loaded
-from localchat.errors import LocalchatError
+from localchat.errors import EngineDied, LocalchatError
 from localchat.sampling import Sampling
 
 TEMPLATE = (
@@ -30,7 +30,10 @@ def one_token_a_character(texts: Sequence[str]) -> list[list[int]]:
 
 
 class ScriptedEngine:
-    """Replies with a script of events; an exception in the script is raised. One token is one character."""
+    """Replies with a script of events; an exception in the script is raised. One token is one character.
+
+    From an EngineDied on it is dead.
+    """
 
     def __init__(self, script: Sequence[Event | Exception], *, seconds_each: float = 0.0, context: int = 512) -> None:
         self.script, self.seconds_each = list(script), seconds_each
@@ -39,8 +42,16 @@ class ScriptedEngine:
         self.sampling: list[Sampling] = []
         self.started, self.closed = threading.Event(), threading.Event()
         self._released = threading.Event()
+        self.death: EngineDied | None = None
+        self.is_closed = False
+
+    @property
+    def is_alive(self) -> bool:
+        return self.death is None
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        if self.death is not None:
+            raise self.death
         return one_token_a_character(texts)
 
     def reply(self, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str]) -> Generator[Event]:
@@ -50,6 +61,8 @@ class ScriptedEngine:
         try:
             for event in self.script:
                 self._released.wait(self.seconds_each)
+                if isinstance(event, EngineDied):
+                    self.death = event
                 if isinstance(event, Exception):
                     raise event
                 yield event
@@ -62,6 +75,7 @@ class ScriptedEngine:
         return "".join(names.get(token) or chr(token - 1000) for token in self.prompts[index])
 
     def close(self) -> None:
+        self.is_closed = True
         self._released.set()
 
 

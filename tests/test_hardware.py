@@ -36,6 +36,7 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(sys, "executable", str(path))
         module._kept.cache_clear()
 
+    monkeypatch.setattr(module, "_changing", set())
     yield made
     module._kept.cache_clear()
 

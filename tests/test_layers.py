@@ -17,7 +17,10 @@ FUNCTION_LINES, FILE_LINES = 50, 300
 LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"cli", "commands", "arguments", "printing", "__main__"}),),
     (frozenset({"tui"}), frozenset({"server"}), frozenset({"answer"})),
-    (frozenset({"chat"}), frozenset({"pull"}), frozenset({"launch"}), frozenset({"doctor"}), frozenset({"bench"})),
+    (
+        frozenset({"chat"}), frozenset({"pull"}), frozenset({"launch", "keeper", "lifetime"}), frozenset({"doctor"}),
+        frozenset({"bench"}),
+    ),
     (frozenset({"plan"}), frozenset({"engine"}), frozenset({"convert"})),
     (
         frozenset({"prompt"}), frozenset({"guard"}), frozenset({"history"}), frozenset({"kernels"}),

@@ -23,6 +23,7 @@ def config(folder: Path, text: str) -> Path:
 def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
     assert load(tmp_path / "absent.toml") == Settings()
     assert (Settings().context, Settings().threads, Settings().system) == (0, 0, "")
+    assert Settings().idle_minutes == 30
     assert load() == Settings()
 
 

@@ -8,7 +8,7 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Markdown
 
 from localchat.engine.events import Done, Event, Piece, Reading, Usage
-from localchat.errors import EngineDied, LocalchatError
+from localchat.errors import LocalchatError
 from localchat.settings import Settings
 from localchat.tui.app import LocalchatApp
 from localchat.tui.bubble import Bubble
@@ -165,33 +165,6 @@ async def test_a_question_while_a_reply_is_written_stays_in_the_input() -> None:
         await say(pilot, "second")
         assert screen(pilot).query_one(Prompt).text == "second"
         assert len(engine.prompts) == 1
-
-
-async def test_a_dead_engine_is_reported_in_words_and_can_be_loaded_again() -> None:
-    died = EngineDied("the engine stopped: memory ran out", "its log is engine.log")
-    fake, app = app_with(ScriptedEngine([Piece("Half a"), died]), ScriptedEngine(HELLO))
-    async with app.run_test() as pilot:
-        await ready(pilot)
-        await say(pilot, "tale")
-        await wait_until(lambda: state(pilot) == "engine stopped")
-        assert "memory ran out" in str(screen(pilot).query_one(Note).query_one(".what").render())
-        assert saved_texts()[-1] == ("assistant", "Half a", "failed")
-        await pilot.press("ctrl+r")
-        await ready(pilot)
-        assert fake.loads == ["parrot", "parrot"]
-        await say(pilot, "go on")
-        await wait_until(lambda: bubbles(pilot)[-1] == ("assistant", "Hello **you**"))
-
-
-async def test_a_question_that_met_a_dead_engine_is_answered_after_the_reload() -> None:
-    died = EngineDied("the engine stopped: it was killed", "its log is engine.log")
-    _, app = app_with(ScriptedEngine([died]), ScriptedEngine(HELLO))
-    async with app.run_test() as pilot:
-        await ready(pilot)
-        await say(pilot, "Hi")
-        await wait_until(lambda: screen(pilot).is_dead)
-        await pilot.press("ctrl+r")
-        await wait_until(lambda: bubbles(pilot) == [("user", "Hi"), ("assistant", "Hello **you**")])
 
 
 async def test_a_model_that_does_not_load_says_why_and_offers_to_try_again() -> None:

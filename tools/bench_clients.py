@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 from bench_engine import engine_with
 from bench_rows import Row, paired
 
-from localchat.engine.events import Done, Piece
+from localchat.engine.events import Done
 from localchat.engine.process import EngineProcess
 from localchat.sampling import Sampling
 
@@ -28,24 +27,15 @@ START_SECONDS = 120.0
 TEXT = "The whale swam on and the ship followed it. "
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What one client saw."""
-
-    first: float
-    """When the first token came."""
-    last: float
-    tokens: int
-
-
-Ask = Callable[[Sequence[int]], Heard]
+Ask = Callable[[Sequence[int]], int]
+"""Answers a prompt, and says how many tokens were written."""
 
 
 def client_rows(model: Path, server: Path | None, threads: int, runs: int) -> Iterator[Row]:
     """Tokens a second that all clients together are written, behind prompts that nobody has read before."""
     for clients in CLIENTS:
         ours, theirs = [], []
-        with engine_with(model, CONTEXT_TOKENS, threads, clients) as engine:
+        with engine_with(model, CONTEXT_TOKENS, threads, clients, is_shared=False) as engine:
             prompts = _prompts(engine, clients * (runs + 1))
             rounds = [prompts[start : start + clients] for start in range(0, len(prompts), clients)]
             with _server(server, model, threads, clients) as address:
@@ -64,40 +54,35 @@ def _prompts(engine: EngineProcess, count: int) -> list[list[int]]:
 
 
 def _rate(prompts: Sequence[Sequence[int]], ask: Ask) -> float:
-    """All tokens, over the time from the first token of the first client to the last of the last."""
+    """All tokens that were written, over the time from the questions to the last answer's end."""
     with ThreadPoolExecutor(len(prompts)) as pool:
-        heard = list(pool.map(ask, prompts))
-    seconds = max(one.last for one in heard) - min(one.first for one in heard)
-    return sum(one.tokens for one in heard) / seconds
+        asked = time.perf_counter()
+        written = sum(pool.map(ask, prompts))
+    return written / (time.perf_counter() - asked)
 
 
-def _ask_ours(engine: EngineProcess, prompt: Sequence[int]) -> Heard:
-    first = 0.0
+def _ask_ours(engine: EngineProcess, prompt: Sequence[int]) -> int:
     end = engine.loaded.special_tokens.get(engine.loaded.eos)
     bias = ((end, -100.0),) if end is not None else ()
     sampling = Sampling(temperature=0, max_tokens=WRITTEN_TOKENS, logit_bias=bias)
     with closing(engine.reply(prompt, sampling, ())) as events:
         for event in events:
-            if isinstance(event, Piece):
-                first = first or time.perf_counter()
             if isinstance(event, Done):
-                return Heard(first, time.perf_counter(), event.usage.completion_tokens)
+                return event.usage.completion_tokens
     raise AssertionError("a reply ends with Done")
 
 
-def _ask_server(address: str, prompt: Sequence[int]) -> Heard:
+def _ask_server(address: str, prompt: Sequence[int]) -> int:
     question = {
         "prompt": list(prompt), "n_predict": WRITTEN_TOKENS, "temperature": 0, "ignore_eos": True, "stream": True,
         "cache_prompt": False,
     }  # fmt: skip
-    first = 0.0
     with httpx2.stream("POST", f"{address}/completion", json=question, timeout=START_SECONDS, trust_env=False) as reply:
         for line in reply.iter_lines():
             if line.startswith("data: "):
-                first = first or time.perf_counter()
                 facts = json.loads(line[6:])
                 if facts.get("stop"):
-                    return Heard(first, time.perf_counter(), int(facts["tokens_predicted"]))
+                    return int(facts["tokens_predicted"])
     raise AssertionError("llama-server ends with a line that says stop")
 
 

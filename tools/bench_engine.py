@@ -22,18 +22,18 @@ WRITTEN = Sampling(temperature=0, max_tokens=WRITTEN_TOKENS, speculate=False)
 
 @contextmanager
 def engine_on_cpu(model: Path, threads: int) -> Iterator[EngineProcess]:
-    """An engine that has the model in main memory."""
-    with engine_with(model, CONTEXT_TOKENS, threads) as engine:
+    """An engine that has the model in main memory, and one conversation at a time, as llama-bench does."""
+    with engine_with(model, CONTEXT_TOKENS, threads, slots=1) as engine:
         yield engine
 
 
 @contextmanager
 def engine_with(
-    model: Path, context: int, threads: int, slots: int = SLOTS, store: Store = NO_STORE
+    model: Path, context: int, threads: int, slots: int = SLOTS, store: Store = NO_STORE, *, is_shared: bool = True
 ) -> Iterator[EngineProcess]:
     """The same with more to choose."""
     with tempfile.TemporaryDirectory() as folder:
-        placement = Placement(context, threads, PROMPT_TOKENS, "f16", slots=slots)
+        placement = Placement(context, threads, PROMPT_TOKENS, "f16", slots=slots, is_shared=is_shared)
         with EngineProcess(model, placement, Path(folder) / "engine.log", store=store) as engine:
             yield engine
 

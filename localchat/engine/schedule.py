@@ -34,6 +34,7 @@ class Share:
     """What one job has computed in a step."""
 
     job: Job
+    slot: Slot
     part: Part
     guesses: Sequence[int] = ()
 
@@ -47,8 +48,7 @@ class Schedule:
         self._waiting: deque[Job] = deque()
         self._active: list[Job] = []
         self._pace, self._costs = ReadingPace(context.batch), Costs()
-        self._steps = 0
-        self._was_aborted, self._can_cut = False, True
+        self._steps, self._was_aborted, self._can_cut = 0, False, True
 
     @property
     def is_idle(self) -> bool:
@@ -134,7 +134,7 @@ class Schedule:
     def _has_room(self, job: Job) -> bool:
         """Is there room for this prompt beside what the active ones have and will soon have?"""
         taken = sum(len(other.tokens) + SPARE_TOKENS for other in self._active)
-        return taken + len(job.tokens) + SPARE_TOKENS <= self._context.tokens
+        return not self._context.is_shared or taken + len(job.tokens) + SPARE_TOKENS <= self._context.tokens
 
     def _seat(self, job: Job) -> None:
         """Find the slot that has most of this prompt, or make it have that."""
@@ -157,16 +157,16 @@ class Schedule:
             job.cached_tokens = len(slot.tokens)
 
     def _can_hold(self, stored: Stored) -> bool:
-        """Is there room for a session beside what is being used?"""
-        taken = sum(len(slot.tokens) for slot in self._slots if slot.is_busy)
-        return taken + len(stored.tokens) <= self._context.tokens
+        """Is there room for a session beside what is being used, and may it be put there now?"""
+        taken = sum(len(slot.tokens) for slot in self._slots if slot.is_busy) if self._context.is_shared else 0
+        return not self._context.is_copying and taken + len(stored.tokens) <= self._context.tokens
 
     def _restore(self, slot: Slot, stored: Stored) -> int:
         """Fill a slot from disk; how much of the prompt that is. What nobody uses leaves where there is no room."""
         self._vacate(slot)
         taken = sum(len(other.tokens) for other in self._slots)
         for other in sorted((one for one in self._slots if not one.is_busy), key=lambda one: one.used_at):
-            if taken + len(stored.tokens) > self._context.tokens:
+            if self._context.is_shared and taken + len(stored.tokens) > self._context.tokens:
                 taken -= len(other.tokens)
                 self._vacate(other)
         slot.tokens = self._sessions.restore(self._context, slot.number, stored)
@@ -221,8 +221,7 @@ class Schedule:
         may_guess = len(self._active) == len(writing) == 1 and self._can_cut
         guesses = writing[0].guess()[: self._context.batch - 1] if may_guess else []
         shares = [self._share(job, 1, guesses) for job in writing]
-        # Whoever is broken off again and again must get on all the same, if in small steps.
-        is_short = bool(writing) or self._was_aborted
+        is_short = bool(writing) or self._was_aborted  # in small steps, what is broken off often gets on all the same
         room = min(self._context.batch - len(shares), self._pace.slice_tokens(are_others_writing=is_short))
         for index, job in enumerate(reading):
             fair = max(1, room // (len(reading) - index))
@@ -237,7 +236,8 @@ class Schedule:
         position = len(job.slot.tokens)
         tokens = [*job.tokens[position : position + most], *guesses]
         is_last = position + most >= len(job.tokens)
-        return Share(job, Part(job.slot.number, position, tokens, 1 + len(guesses) if is_last else 0), guesses)
+        part = Part(job.slot.number, position, tokens, 1 + len(guesses) if is_last else 0)
+        return Share(job, job.slot, part, guesses)
 
     def _learn(self, shares: Sequence[Share], seconds: float) -> None:
         tokens = sum(len(share.part.tokens) for share in shares)
@@ -250,8 +250,7 @@ class Schedule:
     def _take_back(self, shares: Sequence[Share]) -> None:
         """A step was broken off: nothing of it counts."""
         for share in shares:
-            assert share.job.slot is not None, "it was active"
-            self._cut(share.job.slot, share.part.position)
+            self._cut(share.slot, share.part.position)
 
     def _fail(self, shares: Sequence[Share], error: LocalchatError) -> Iterator[Told]:
         self._take_back(shares)
@@ -292,8 +291,7 @@ class Schedule:
         """Forget the guesses that were wrong."""
         share.job.lookup.learn(len(share.guesses), right)
         if right < len(share.guesses):
-            assert share.job.slot is not None, "it is active"
-            self._cut(share.job.slot, share.part.position + len(share.part.tokens) - len(share.guesses) + right)
+            self._cut(share.slot, share.part.position + len(share.part.tokens) - len(share.guesses) + right)
 
     def _probability(self, job: Job, output: int, token: int) -> TokenProbability | None:
         if job.sampling.logprobs is None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 
 from localchat.engine.slots import Slot, shared_prefix
@@ -118,12 +119,15 @@ class Sessions:
                 path.unlink(missing_ok=True)
 
     def _readable(self) -> Iterator[Stored]:
+        """Those of this model; what is no session is deleted."""
         for path in self._folder.glob("*.json"):
-            with suppress(LocalchatError, KeyError, TypeError, OSError):
+            try:
                 facts = read_json(path, FACTS_LIMIT_BYTES)
-                tokens = tuple(facts["tokens"])
-                if facts["model"] == self._store.model and all(type(token) is int for token in tokens):
-                    yield Stored(path, tokens, str(facts["sha256"]))
+                stored = Stored(path, tuple(map(index, facts["tokens"])), str(facts["sha256"]))
+                if facts["model"] == self._store.model:
+                    yield stored
+            except (LocalchatError, KeyError, TypeError):
+                self._forget(Stored(path, (), ""))
 
     def _sweep(self) -> None:
         """Delete what a process that was killed has left half done."""

@@ -62,8 +62,15 @@ def build(rpc: tuple[str, ...] = ()) -> Build:
     """
     found = _kept(rpc)
     if found.devices:
-        _kept.cache_clear()  # what is free on them changes; without any there is nothing to ask for again
+        _changing.add(rpc)
+    if rpc in _changing:
+        _kept.cache_clear()
     return found
+
+
+_changing: set[tuple[str, ...]] = set()
+"""Questions whose answer has had devices: what is free on them changes, and over a sleep they may go and come back.
+Where there never were any, there is nothing to ask for again."""
 
 
 @cache

@@ -45,14 +45,11 @@ class ModelParameters:
 
 
 def context_parameters(placement: Placement) -> Any:
-    """llama_context_params: all conversations share one cache, so that none has to be smaller for the others' sake.
-
-    Logits are wanted of the last token of each, and of the tokens that were guessed to follow it.
-    """
+    """llama_context_params; logits are wanted of the last token of each slot, and of those guessed to follow it."""
     raw = cpp.llama_context_default_params()
     raw.n_ctx, raw.n_batch = placement.context, placement.batch
     raw.n_ubatch = min(placement.batch, PHYSICAL_BATCH)
-    raw.n_seq_max, raw.kv_unified = placement.slots, True
+    raw.n_seq_max, raw.kv_unified = placement.slots, placement.is_shared
     raw.n_outputs_max = min(placement.batch, placement.slots * (1 + GUESSED_TOKENS))
     raw.n_threads = raw.n_threads_batch = placement.threads
     raw.type_k = raw.type_v = KV_NUMBERS[placement.kv_type]

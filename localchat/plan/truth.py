@@ -10,7 +10,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -69,9 +69,14 @@ def remember(load: Load) -> None:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "build": version("llama-cpp-python"),
     }
-    kept = [asdict(one) for one in loads()][-KEPT + 1 :]
-    with suppress(LocalchatError):
-        write_text(_file(), json.dumps({"loads": [*kept, dated]}, indent=1) + "\n")
+    _write([*(asdict(one) for one in loads()), dated])
+
+
+def forget(load: Load) -> None:
+    """Take back what was remembered last, if it is this."""
+    known = loads()
+    if known and replace(known[-1], at="", build="") == load:
+        _write([asdict(one) for one in known[:-1]])
 
 
 def loads() -> list[Load]:
@@ -136,6 +141,11 @@ def _load(fields: Mapping[str, Any]) -> Load:
     if datetime.fromisoformat(load.at).tzinfo is None:
         raise ValueError("a time has its zone")
     return load
+
+
+def _write(found: Sequence[Mapping[str, Any]]) -> None:
+    with suppress(LocalchatError):
+        write_text(_file(), json.dumps({"loads": found[-KEPT:]}, indent=1) + "\n")
 
 
 def _file() -> Path:

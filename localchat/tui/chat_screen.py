@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Footer
-from textual.worker import get_current_worker
 
-from localchat.chat import TurnEvent, recommended, reply
-from localchat.conversation import Conversation
-from localchat.engine.events import Done, Piece, Reading, Waiting
+from localchat.engine.events import Piece
 from localchat.errors import EngineDied, LocalchatError
-from localchat.history.store import SavedDraft
 from localchat.library import Installed
+from localchat.lifetime import GivenUp
 from localchat.prompt.ledger import Ledger
 from localchat.text import clean
 from localchat.tui.bubble import Bubble
-from localchat.tui.chosen import Chosen, label, manners, remember
+from localchat.tui.chosen import Chosen, label, manners
 from localchat.tui.desk import Desk
 from localchat.tui.history_screen import HistoryScreen
 from localchat.tui.note import Note
-from localchat.tui.pace import paced
 from localchat.tui.picker_screen import PickerScreen
 from localchat.tui.prompt import Prompt
 from localchat.tui.seat import Seat
 from localchat.tui.services import Running, Services
-from localchat.tui.status import Situation, Status
+from localchat.tui.status import Situation, Status, after
 from localchat.tui.title import Title
 from localchat.tui.transcript import Transcript
+from localchat.tui.turn import Turn
 
 NOTE_SECONDS = 15  # to read two sentences
 FIRST_MESSAGES = 2  # a system message and a question
@@ -53,32 +48,19 @@ class ChatScreen(Screen[None]):
     ]
     is_writing: reactive[bool] = reactive(False, bindings=True)
     is_dead: reactive[bool] = reactive(False, bindings=True)
-    """Did the engine end on its own, or not start?"""
-
-    @dataclass
-    class Said(Message):
-        """An event of the reply of this turn."""
-
-        turn: int
-        event: TurnEvent
-
-    @dataclass
-    class Ended(Message):
-        """The reply of this turn is over; `error` says why, if it did not end well."""
-
-        turn: int
-        error: LocalchatError | None
+    """Did the engine not start, or die too often to be started again by itself?"""
 
     def __init__(self, services: Services, model: Chosen | None) -> None:
         super().__init__()
         self._services, self._model = services, model
         self._desk = Desk(services.history)
-        self._turn = 0  # what workers of earlier turns still say is not heard
         self._bubble: Bubble | None = None
         self._owes_reply = False  # a question waits for the model to be loaded
+        self._is_second_try = False  # the engine died over this question before
 
     def compose(self) -> ComposeResult:
         yield Seat(self._services)
+        yield Turn()
         yield Title()
         yield Transcript()
         yield Status()
@@ -125,7 +107,6 @@ class ChatScreen(Screen[None]):
     @on(Seat.Loaded)
     async def _show_loaded(self, message: Seat.Loaded) -> None:
         self._model = message.running.model  # a server's may get its name only now
-        self.query_one(Title).model = message.running.title
         self._change(
             state="ready",
             mood="ready",
@@ -133,10 +114,14 @@ class ChatScreen(Screen[None]):
             used_tokens=0,
             reply_tokens=0,
         )
-        for note in message.running.notes:
-            self.notify(clean(note), severity="warning", timeout=NOTE_SECONDS, markup=False)
+        self._show_running(message.running)
         if self._owes_reply and self._desk.has_open_question:
             self._begin_reply(message.running)
+
+    def _show_running(self, running: Running) -> None:
+        self.query_one(Title).model = running.title
+        for note in running.notes:
+            self.notify(clean(note), severity="warning", timeout=NOTE_SECONDS, markup=False)
 
     @on(Seat.NotLoaded)
     async def _show_not_loaded(self, message: Seat.NotLoaded) -> None:
@@ -196,64 +181,40 @@ class ChatScreen(Screen[None]):
             await self.query_one(Transcript).add(Bubble("user", "You", text))
             self.query_one(Transcript).anchor()
 
-    def _begin_reply(self, running: Running) -> None:
-        self.is_writing, self._owes_reply = True, False
-        self._turn += 1
+    def _begin_reply(self, running: Running, *, is_second_try: bool = False) -> None:
+        self.is_writing, self._owes_reply, self._is_second_try = True, False, is_second_try
         conversation, draft = self._desk.begin_reply(running.model)
         self._change(state="thinking", mood="busy")
-        self._reply(self._turn, running, conversation, draft)
-
-    @work(thread=True, exclusive=True, group="reply", exit_on_error=False)
-    def _reply(self, turn: int, running: Running, conversation: Conversation, draft: SavedDraft) -> None:
-        worker, failure = get_current_worker(), None
-        try:
-            known = manners(running.model)
-            sampling = recommended(running.engine, known.sampling, {})
-            with closing(reply(running.engine, conversation, sampling, known.stops, draft)) as events:
-                for event in paced(events):
-                    if worker.is_cancelled:
-                        break
-                    self.post_message(self.Said(turn, event))
-                    if isinstance(event, Done):
-                        remember(running.model, event.usage.tokens_per_second)
-        except LocalchatError as error:
-            failure = error
-        self.post_message(self.Ended(turn, failure))
+        self.query_one(Turn).reply(running, conversation, draft)
 
     def action_stop(self) -> None:
         """Stop the reply; what was written stays."""
         self._change(state="stopping")
-        self.workers.cancel_group(self, "reply")
+        self.query_one(Turn).stop()
 
     def _abandon_turn(self) -> None:
         """Stop the reply because something else begins; it is kept, but its end is not shown any more."""
-        if self.is_writing:
-            self.workers.cancel_group(self, "reply")
-            self._turn += 1
+        turn = self.query_one(Turn)
+        if turn.is_busy:
+            turn.abandon()
             self.is_writing, self._bubble = False, None
             self._change(state="ready", mood="ready")
 
-    @on(Said)
-    async def _show_event(self, message: Said) -> None:
-        if message.turn != self._turn:
+    @on(Turn.Said)
+    async def _show_event(self, message: Turn.Said) -> None:
+        if not self.query_one(Turn).hears(message):
             return
-        match message.event:
-            case Ledger(window_tokens=window, used_tokens=used, dropped_turns=dropped):
-                self._change(window_tokens=window, used_tokens=used, reply_tokens=0, dropped_turns=dropped)
-            case Waiting() if self._bubble is None:
-                self._change(state="waiting")
-            case Reading(done, total) if done < total:
-                self._change(state=f"reading {done:,}/{total:,}")
-            case Piece(text, tokens):
-                self._change(reply_tokens=tokens)
-                await self._write(text)
-            case Done(usage=usage):
-                self._change(
-                    used_tokens=usage.prompt_tokens,
-                    reply_tokens=usage.completion_tokens,
-                    tokens_per_second=usage.tokens_per_second,
-                    first_token_seconds=usage.first_token_seconds,
-                )
+        status = self.query_one(Status)
+        status.situation = after(status.situation, message.event)
+        if isinstance(message.event, Ledger):
+            self._show_news()
+        elif isinstance(message.event, Piece):
+            await self._write(message.event.text)
+
+    def _show_news(self) -> None:
+        """The engine may have been started again, or loaded after it was put away: show how it runs now."""
+        if (running := self.query_one(Seat).renew()) is not None:
+            self._show_running(running)
 
     async def _write(self, text: str) -> None:
         if self._bubble is None:
@@ -262,22 +223,35 @@ class ChatScreen(Screen[None]):
             await self.query_one(Transcript).add(self._bubble)
         await self._bubble.write(text)
 
-    @on(Ended)
-    async def _end_reply(self, message: Ended) -> None:
-        if message.turn != self._turn:
+    @on(Turn.Ended)
+    async def _end_turn(self, message: Turn.Ended) -> None:
+        if not self.query_one(Turn).hears(message):
             return
-        self.is_writing = False
+        was_reply, self.is_writing = self.is_writing, False
         bubble, self._bubble = self._bubble, None
         if bubble is not None and (last := self._desk.messages[-1]).role == "assistant":
             await bubble.finish(last.text, last.state)
         self._change(state="ready", mood="ready")
-        if isinstance(message.error, EngineDied):
-            self.is_dead = self._owes_reply = True
+        self._show_news()
+        is_death = was_reply and isinstance(message.error, EngineDied)
+        if isinstance(message.error, GivenUp):
+            self.is_dead, self._owes_reply = True, was_reply
             self._change(state="engine stopped", mood="broken")
-        elif self._desk.has_open_question:
+        elif was_reply and self._desk.has_open_question and (not is_death or self._is_second_try):
             await self._give_back()
         if message.error is not None:
             await self._show_error(message.error)
+        if is_death and not self.is_dead:
+            self._recover()
+
+    def _recover(self) -> None:
+        """The engine is being started again. A question that got no word is asked once more: it may be the cause."""
+        running = self.query_one(Seat).taken
+        if running is not None and self._desk.has_open_question:
+            self._begin_reply(running, is_second_try=True)
+        elif running is not None:
+            self._change(state="starting again", mood="busy")
+            self.query_one(Turn).wake(running)
 
     async def _give_back(self) -> None:
         """A question that got no answer goes back into the input."""

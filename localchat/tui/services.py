@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from localchat.engine.events import Engine, Remote
+from localchat.engine.events import Engine, Loading, Remote
 from localchat.engine.remote import RemoteEngine, RemoteModel
 from localchat.history.store import History
-from localchat.launch import Launch, launch
+from localchat.keeper import Kept, keep
+from localchat.launch import Launch
 from localchat.paths import history_file
 from localchat.plan.plan import Plan
 from localchat.plan.wish import Wish
@@ -56,6 +57,17 @@ class Running:
         where = (self.plan.quant, PLACES[self.plan.fits]) if self.plan else (self.place,)
         return " · ".join((self.model.name, *where))
 
+    def wake(self) -> Generator[Loading]:
+        """Wait until the engine is loaded, which may have died or been put away. Raises LocalchatError, EngineDied."""
+        if isinstance(self.engine, Kept):
+            yield from self.engine.wake()
+
+    def renewed(self) -> Running:
+        """The same as it runs by now; its notes are those that nobody has seen."""
+        if not isinstance(self.engine, Kept):
+            return replace(self, notes=())
+        return replace(self, plan=self.engine.plan, notes=self.engine.take_notes())
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -76,8 +88,8 @@ def real_services(settings: Settings, how: Launch) -> Services:
     def start(model: Chosen, progress: Callable[[float], None]) -> Running:
         if isinstance(model, RemoteModel):
             return connected(model)
-        launched = launch(model, settings, progress, how)
-        return Running(model, launched.engine, launched.plan, launched.notes)
+        kept = keep(model, settings, progress, how)
+        return Running(model, kept, kept.plan, kept.take_notes())
 
     def install(source: str) -> Pull:
         return pull(parse(source), Wish(context=how.context, threads=settings.threads))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from localchat.chat import TurnEvent
+from localchat.engine.events import Done, Loading, Piece, Reading, Waiting
+from localchat.prompt.ledger import Ledger
 from localchat.text import clean
 
 BAR_CELLS = 12
@@ -36,6 +39,32 @@ class Situation:
     dropped_turns: int = 0
     tokens_per_second: float = 0.0
     first_token_seconds: float = 0.0
+
+
+def after(now: Situation, event: TurnEvent) -> Situation:
+    """The situation when this event has come."""
+    match event:
+        case Loading(fraction):
+            return replace(now, state=f"loading {fraction:.0%}", mood="busy")
+        case Ledger(window_tokens=window, used_tokens=used, dropped_turns=dropped):
+            return replace(
+                now, state="thinking", window_tokens=window, used_tokens=used, reply_tokens=0, dropped_turns=dropped
+            )
+        case Waiting() if not now.reply_tokens:
+            return replace(now, state="waiting")
+        case Reading(done, total) if done < total:
+            return replace(now, state=f"reading {done:,}/{total:,}")
+        case Piece(tokens=tokens):
+            return replace(now, reply_tokens=tokens)
+        case Done(usage=usage):
+            return replace(
+                now,
+                used_tokens=usage.prompt_tokens,
+                reply_tokens=usage.completion_tokens,
+                tokens_per_second=usage.tokens_per_second,
+                first_token_seconds=usage.first_token_seconds,
+            )
+    return now
 
 
 class Status(Widget):

@@ -1,0 +1,156 @@
+"""What leaves the cache is kept on disk where it would take long to read again, and comes back from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from scripted_context import ScriptedContext, ScriptedModel, counting, scripted
+from stage import Stage, end_of, expected, text_of
+
+from localchat.engine.store import Store
+
+__all__ = ["scripted"]
+
+SYSTEM = [2] * 20
+LONG = [*SYSTEM, *([30] * 300)]
+OTHER = [*SYSTEM, *([40] * 300)]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., Stage]:
+    """Makes stages that keep their sessions in the same folder; each token takes a while to read."""
+
+    def stage(**context: int | bool) -> Stage:
+        slow = ScriptedContext(**{"tokens": 1024, **context})  # type: ignore[arg-type]
+        slow.token_seconds = 0.01
+        return Stage(ScriptedModel(counting), slow, Store(str(tmp_path), 1 << 30, "model"))
+
+    return stage
+
+
+def test_what_is_saved_at_the_end_is_there_at_the_next_beginning(made: Callable[..., Stage]) -> None:
+    first = made()
+    first.reply(LONG, limit=5)
+    known = first.context.text(0)
+    first.schedule.save_sessions()
+    second = made()
+    told = second.reply([*known, 7], limit=5)
+    assert end_of(told).usage.cached_tokens == len(known)
+    assert text_of(told) == expected([*known, 7], 5)
+    assert sum(len(part.tokens) for part in second.parts(0)) < 10
+
+
+def test_a_branch_finds_what_it_has_in_common(made: Callable[..., Stage]) -> None:
+    first = made()
+    first.reply(LONG, limit=5)
+    first.schedule.save_sessions()
+    told = made().reply([*LONG[:200], 7], limit=5)
+    assert end_of(told).usage.cached_tokens == 200
+    assert text_of(told) == expected([*LONG[:200], 7], 5)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_what_gives_way_is_saved_also_where_both_begin_alike(made: Callable[..., Stage], slots: int) -> None:
+    """Most conversations begin with the same system message."""
+    one = made(slots=slots)
+    one.reply(LONG, limit=2)
+    for _ in range(slots):
+        one.reply(OTHER, limit=2)
+        one.reply([*SYSTEM, 50], limit=2)
+    told = one.reply([*LONG, 7], limit=5)
+    assert end_of(told).usage.cached_tokens == len(LONG)
+    assert text_of(told) == expected([*LONG, 7], 5)
+
+
+def test_one_that_made_room_comes_back_from_disk(made: Callable[..., Stage]) -> None:
+    one = made(slots=2)
+    one.ask(1, [30] * 400, limit=200)
+    one.ask(2, [40] * 400, limit=200)
+    one.finish()
+    assert [one.text(1), one.text(2)] == [expected([30] * 400, 200), expected([40] * 400, 200)]
+    assert sum(part.position == 0 for part in one.parts(1)) == 1, "it was read once"
+
+
+def test_where_the_disk_takes_nothing_all_is_read_again(made: Callable[..., Stage], tmp_path: Path) -> None:
+    one = made(slots=1)
+    one.reply(LONG, limit=2)
+    tmp_path.rmdir()
+    tmp_path.touch()
+    one.reply(OTHER, limit=2)
+    told = one.reply([*LONG, 7], limit=5)
+    assert end_of(told).usage.cached_tokens == len(SYSTEM)
+    assert text_of(told) == expected([*LONG, 7], 5)
+
+
+def test_a_damaged_session_changes_no_text(made: Callable[..., Stage], tmp_path: Path) -> None:
+    first = made()
+    first.reply(LONG, limit=5)
+    first.schedule.save_sessions()
+    for path in tmp_path.glob("*.kv"):
+        path.write_text(path.read_text().replace("30", "31"))
+    told = made().reply([*LONG, 7], limit=5)
+    assert end_of(told).usage.cached_tokens == 0
+    assert text_of(told) == expected([*LONG, 7], 5)
+
+
+def test_what_nobody_uses_leaves_for_a_session(made: Callable[..., Stage]) -> None:
+    first = made(tokens=700)
+    first.reply(LONG, limit=5)
+    first.schedule.save_sessions()
+    second = made(tokens=700)
+    second.reply([60] * 400, limit=2)
+    told = second.reply([*LONG, 7], limit=5)
+    assert end_of(told).usage.cached_tokens == len(LONG)
+    assert second.context.text(0) == ()
+
+
+def test_for_a_session_that_has_no_room_all_the_same_nothing_leaves(made: Callable[..., Stage]) -> None:
+    first = made()
+    first.reply([*LONG, *([31] * 400)], limit=5)
+    first.schedule.save_sessions()
+    second = made()
+    second.reply([60] * 100, limit=2)
+    second.ask(1, [70] * 400, limit=50)
+    second.step()
+    second.ask(2, [*LONG, 7], limit=5)
+    second.finish()
+    assert second.text(2) == expected([*LONG, 7], 5)
+    assert second.context.text(0)[:100] == (60,) * 100
+
+
+def test_a_session_of_a_larger_context_is_left_alone(made: Callable[..., Stage], tmp_path: Path) -> None:
+    first = made()
+    first.reply([*LONG, *([31] * 400)], limit=5)
+    first.schedule.save_sessions()
+    small = made(tokens=512, is_shared=False)
+    told = small.reply([*LONG, 7], limit=5)
+    assert text_of(told) == expected([*LONG, 7], 5)
+    assert len(list(tmp_path.glob("*.kv"))) == 1
+
+
+def test_nothing_is_restored_while_a_copy_is_due(made: Callable[..., Stage]) -> None:
+    """Where each slot has its own part of the cache, llama.cpp copies with the next step, whatever is there then."""
+    first = made()
+    first.reply([30] * 300, limit=5)
+    first.schedule.save_sessions()
+    second = made(slots=2, is_shared=False)
+    second.reply([*LONG, 8], limit=5)
+    second.ask(1, [*LONG, 9], limit=5)  # copied to the other slot
+    second.ask(2, [*([30] * 300), 7], limit=5)  # restored to where that came from
+    second.finish()
+    assert (0, 1, len(LONG)) in second.context.copies
+    assert second.text(1) == expected([*LONG, 9], 5)
+    assert second.text(2) == expected([*([30] * 300), 7], 5)
+
+
+def test_a_cache_that_cannot_be_cut_is_restored_where_all_of_it_goes_on(made: Callable[..., Stage]) -> None:
+    first = made(can_cut=False, slots=1)
+    first.reply(LONG, limit=5)
+    known = first.context.text(0)
+    first.schedule.save_sessions()
+    assert end_of(made(can_cut=False).reply([*known, 7], limit=5)).usage.cached_tokens == len(known)
+    told = made(can_cut=False).reply([*LONG[:200], 7], limit=5)
+    assert end_of(told).usage.cached_tokens == 0
+    assert text_of(told) == expected([*LONG[:200], 7], 5)
