@@ -46,10 +46,10 @@ class Sampling:
     """Pairs of a token and what is added to its logit."""
     grammar: str = ""
     """GBNF that the reply obeys; empty leaves it free. One from outside must have passed llama.grammar's check."""
-    speculate: bool = True
-    """May tokens be guessed from the conversation itself? The text is the same, and sooner there where it repeats."""
     logprobs: int | None = None
     """Of each token its log probability is told, and so many of the likeliest others; None tells nothing."""
+    speculate: bool = True
+    """May tokens be guessed from the conversation itself? The text is the same, and sooner there where it repeats."""
 
 
 RANGES: dict[str, tuple[float, float]] = {

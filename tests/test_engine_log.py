@@ -55,7 +55,7 @@ print("done")
 NOISE = """
 import os, sys, threading, time
 def chatter():
-    while "localchat.engine.slot" not in sys.modules:
+    while "localchat.engine.schedule" not in sys.modules:
         time.sleep(0.001)
     while True:
         os.write(1, b"driver chatter ")

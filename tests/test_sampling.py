@@ -16,7 +16,7 @@ from localchat.sampling import RANGES, UNBOUNDED, Sampling, checked, overridden,
 
 def test_the_defaults_are_in_range_and_every_field_has_one() -> None:
     assert checked(Sampling()) == Sampling(0.7, 40, 0.95, 0.05, 1.0, None, None, 1.0, 0.0, 0.0, (), "", None)
-    assert {field.name for field in fields(Sampling)} == {*RANGES, "logit_bias", "grammar"}
+    assert {field.name for field in fields(Sampling)} == {*RANGES, "logit_bias", "grammar", "speculate"}
 
 
 def with_(name: str, value: Any) -> Sampling:

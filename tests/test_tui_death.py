@@ -228,7 +228,7 @@ async def test_an_old_question_is_not_touched_by_the_end_of_a_restart() -> None:
 async def test_the_real_app_goes_on_after_a_kill(chatml_file: Path) -> None:
     *_, pulled = pull(parse(str(chatml_file)), Wish())
     assert isinstance(pulled, Ready)
-    services = real_services(Settings(threads=1, context=2048), AS_SET)
+    services = real_services(Settings(threads=1, context=32768), AS_SET)
     async with make_app(services, pulled.model).run_test() as pilot:
         await ready(pilot)
         running = screen(pilot).query_one(Seat).taken
