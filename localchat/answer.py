@@ -164,6 +164,7 @@ class _Collector:
                 "first_token": usage.first_token_seconds,
                 "prompt_tokens_per_second": usage.prompt_tokens_per_second,
                 "tokens_per_second": usage.tokens_per_second,
+                "other_cores": usage.other_cores,
             },
             "ledger": asdict(self._ledger),
             "notes": self._notes,

@@ -194,7 +194,12 @@ def test_an_answer_as_json_has_the_fields_of_the_contract(engine: Attentive, cap
         "finish_reason": "stop",
         "model": "chatml",
         "usage": {"prompt_tokens": 20, "cached_tokens": 8, "completion_tokens": 11},
-        "timings": {"first_token": 0.1, "prompt_tokens_per_second": 60.0, "tokens_per_second": 20.0},
+        "timings": {
+            "first_token": 0.1,
+            "prompt_tokens_per_second": 60.0,
+            "tokens_per_second": 20.0,
+            "other_cores": 0.0,
+        },
         "ledger": {
             "window_tokens": 512,
             "used_tokens": used,

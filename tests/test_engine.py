@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -237,18 +236,3 @@ def test_a_reply_that_is_closed_while_it_writes_stops_writing(smollm2: EnginePro
     assert len(prompt) <= first_reading(after).done_tokens < len(prompt) + len(said) - 1
     after.close()
     assert reply(smollm2, prompt, Sampling(temperature=0, max_tokens=20))[1].usage.completion_tokens == 20
-
-
-def test_two_readers_at_once_get_each_their_own_reply(engine: EngineProcess) -> None:
-    prompts = [fresh_prompt(engine, text) for text in ("The first", "A second", "Some third")]
-    expected = [reply(engine, prompt)[0] for prompt in prompts]
-    found: dict[int, str] = {}
-    threads = [
-        threading.Thread(target=lambda number, prompt: found.update({number: reply(engine, prompt)[0]}), args=each)
-        for each in enumerate(prompts)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [found[number] for number in range(3)] == expected

@@ -91,6 +91,7 @@ def test_a_failure_leaves_the_cache_in_order(call: int) -> None:
     one = counted(tokens=4096)
     one.context.breaks[call] = "fail"
     assert isinstance(one.reply(range(1, 501))[-1], LocalchatError)
+    assert len(one.context.text(0)) == sum(len(part.tokens) for part in one.parts(0)[:-1])
     assert ScriptedSampler.open == 0
     told = one.reply([*range(1, 301), 7], limit=3)
     assert text_of(told) == expected([*range(1, 301), 7], 3)

@@ -274,6 +274,14 @@ def test_the_youngest_makes_room_and_ends_with_the_same_text() -> None:
     assert [end_of(one.told[number]).usage.prompt_tokens for number in (1, 2, 3)] == [10, 10, 10]
 
 
+def test_one_that_made_room_is_the_next_to_have_some() -> None:
+    one = counted(tokens=300, slots=2)
+    one.ask(1, [51] * 10, limit=200)
+    one.ask(2, [52] * 10, limit=200)
+    one.ask(3, [53] * 150, limit=5)
+    assert finished_in_order(one) == [1, 2, 3]
+
+
 def test_the_eldest_is_never_set_back() -> None:
     one = counted(tokens=300, slots=3)
     for number in (1, 2, 3):

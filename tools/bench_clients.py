@@ -35,7 +35,7 @@ def client_rows(model: Path, server: Path | None, threads: int, runs: int) -> It
     """Tokens a second that all clients together are written, behind prompts that nobody has read before."""
     for clients in CLIENTS:
         ours, theirs = [], []
-        with engine_with(model, CONTEXT_TOKENS, threads, clients, is_shared=False) as engine:
+        with engine_with(model, CONTEXT_TOKENS, threads, clients) as engine:
             prompts = _prompts(engine, clients * (runs + 1))
             rounds = [prompts[start : start + clients] for start in range(0, len(prompts), clients)]
             with _server(server, model, threads, clients) as address:

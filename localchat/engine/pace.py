@@ -8,6 +8,7 @@ from dataclasses import dataclass
 SLICE_SECONDS = 2.0
 # And so long where others are being written to, whose text then stands still.
 STALL_SECONDS = 0.15
+CROWD_LIMIT = 4.0
 LEAST_SLICE_TOKENS, LEAST_BESIDE_TOKENS = 128, 8
 WEIGHT = 0.3  # of the newest measurement in the average
 
@@ -19,12 +20,17 @@ class ReadingPace:
     batch: int
     token_seconds: float = 0.0
 
-    def slice_tokens(self, *, are_others_writing: bool) -> int:
-        """How many tokens of prompts to compute in the next step."""
+    def slice_tokens(self, *, are_others_writing: bool, crowd: float = 1.0) -> int:
+        """How many tokens of prompts to compute in the next step.
+
+        The `crowd` is how many wait for a prompt to be read for each that is written to: many may hold up a few longer.
+        """
         if not self.token_seconds:
             return LEAST_BESIDE_TOKENS if are_others_writing else LEAST_SLICE_TOKENS
         seconds, least = (
-            (STALL_SECONDS, LEAST_BESIDE_TOKENS) if are_others_writing else (SLICE_SECONDS, LEAST_SLICE_TOKENS)
+            (STALL_SECONDS * min(CROWD_LIMIT, max(1.0, crowd)), LEAST_BESIDE_TOKENS)
+            if are_others_writing
+            else (SLICE_SECONDS, LEAST_SLICE_TOKENS)
         )
         return max(min(least, self.batch), min(self.batch, int(seconds / self.token_seconds)))
 

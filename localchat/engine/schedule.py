@@ -222,7 +222,9 @@ class Schedule:
         guesses = writing[0].guess()[: self._context.batch - 1] if may_guess else []
         shares = [self._share(job, 1, guesses) for job in writing]
         is_short = bool(writing) or self._was_aborted  # in small steps, what is broken off often gets on all the same
-        room = min(self._context.batch - len(shares), self._pace.slice_tokens(are_others_writing=is_short))
+        crowd = len(reading) / len(writing) if writing else 1.0
+        room = self._pace.slice_tokens(are_others_writing=is_short, crowd=crowd)
+        room = min(room, self._context.batch - len(shares))
         for index, job in enumerate(reading):
             fair = max(1, room // (len(reading) - index))
             shares.append(self._share(job, fair))

@@ -15,6 +15,7 @@ from localchat.prompt.ledger import Ledger
 from localchat.text import clean
 
 BAR_CELLS = 12
+BUSY_CORES = 0.5  # of other programs: from here on they are felt
 SEPARATOR = "  ·  "
 
 Mood = Literal["idle", "ready", "busy", "broken"]
@@ -39,6 +40,8 @@ class Situation:
     dropped_turns: int = 0
     tokens_per_second: float = 0.0
     first_token_seconds: float = 0.0
+    other_cores: float = 0.0
+    """That other programs kept busy during the last reply."""
 
 
 def after(now: Situation, event: TurnEvent) -> Situation:
@@ -63,6 +66,7 @@ def after(now: Situation, event: TurnEvent) -> Situation:
                 reply_tokens=usage.completion_tokens,
                 tokens_per_second=usage.tokens_per_second,
                 first_token_seconds=usage.first_token_seconds,
+                other_cores=usage.other_cores,
             )
     return now
 
@@ -80,6 +84,8 @@ class Status(Widget):
         if now.tokens_per_second:
             parts.append(Content(f"{now.tokens_per_second:.1f} tokens/s"))
             parts.append(Content(f"first after {now.first_token_seconds:.1f} s"))
+        if now.other_cores >= BUSY_CORES:
+            parts.append(Content.styled(f"slowed: other programs use {now.other_cores:.1f} cores", "$warning"))
         return _fitting(parts, self.size.width)
 
 

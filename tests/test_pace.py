@@ -1,0 +1,70 @@
+"""Parts of a prompt are as long as may be waited for them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localchat.engine.pace import CROWD_LIMIT, SLICE_SECONDS, STALL_SECONDS, ReadingPace
+
+
+def test_before_anything_is_known_parts_are_small() -> None:
+    pace = ReadingPace(2048)
+    assert pace.slice_tokens(are_others_writing=True) < pace.slice_tokens(are_others_writing=False) < 256
+
+
+@pytest.mark.parametrize("rate", [100.0, 500.0])
+def test_a_part_takes_as_long_as_may_be_waited(rate: float) -> None:
+    pace = ReadingPace(2048)
+    pace.learn(100, 100 / rate)
+    assert pace.slice_tokens(are_others_writing=False) == pytest.approx(SLICE_SECONDS * rate, abs=1)
+    assert pace.slice_tokens(are_others_writing=True) == pytest.approx(STALL_SECONDS * rate, abs=1)
+    assert pace.slice_tokens(are_others_writing=True, crowd=0.5) == pace.slice_tokens(are_others_writing=True)
+    assert pace.slice_tokens(are_others_writing=True, crowd=2) == pytest.approx(2 * STALL_SECONDS * rate, abs=1)
+
+
+@pytest.mark.parametrize(("crowd", "times"), [(0.0, 1.0), (0.1, 1.0), (2.5, 2.5), (1000.0, CROWD_LIMIT)])
+def test_many_prompts_may_hold_up_a_few_that_write_for_longer(crowd: float, times: float) -> None:
+    pace = ReadingPace(2048)
+    pace.learn(100, 1.0)
+    tokens = pace.slice_tokens(are_others_writing=True, crowd=crowd)
+    assert tokens == pytest.approx(times * STALL_SECONDS * 100, abs=1)
+    assert pace.slice_tokens(are_others_writing=False, crowd=crowd) == pytest.approx(SLICE_SECONDS * 100, abs=1)
+
+
+def test_a_slow_machine_reads_some_tokens_all_the_same() -> None:
+    pace = ReadingPace(2048)
+    pace.learn(100, 1000.0)
+    assert (pace.slice_tokens(are_others_writing=False), pace.slice_tokens(are_others_writing=True)) == (128, 8)
+
+
+def test_a_step_of_few_tokens_teaches_nothing() -> None:
+    """It takes as long as one of more."""
+    pace = ReadingPace(2048)
+    pace.learn(7, 100.0)
+    assert pace.token_seconds == 0
+
+
+def test_the_pace_follows_what_is_measured() -> None:
+    pace = ReadingPace(2048)
+    pace.learn(100, 1.0)
+    pace.learn(100, 3.0)
+    assert 0.01 < pace.token_seconds < 0.03
+    for _ in range(30):
+        pace.learn(100, 3.0)
+    assert pace.token_seconds == pytest.approx(0.03, rel=0.01)
+
+
+SECONDS = st.just(0.0) | st.floats(1e-9, 1e6)  # as a clock has them
+
+
+@given(st.integers(1, 4096), st.lists(st.tuples(st.integers(1, 4096), SECONDS), max_size=5), st.booleans())
+def test_a_part_is_never_empty_and_no_longer_than_is_known_to_fit(
+    batch: int, steps: list[tuple[int, float]], are_others_writing: bool
+) -> None:
+    pace = ReadingPace(batch)
+    for tokens, seconds in steps:
+        pace.learn(tokens, seconds)
+    tokens = pace.slice_tokens(are_others_writing=are_others_writing)
+    assert 1 <= tokens <= (batch if pace.token_seconds else 128)
