@@ -79,11 +79,8 @@ CLOCK = Clock()
 class ScriptedContext:
     """A cache of so many cells, in slots; every call is checked."""
 
-    def __init__(
-        self, tokens: int = 512, batch: int = 64, slots: int = 4, *, can_cut: bool = True, is_shared: bool = True
-    ) -> None:
+    def __init__(self, tokens: int = 512, batch: int = 64, slots: int = 4, *, can_cut: bool = True) -> None:
         self.tokens, self.batch, self.slots, self._can_cut = tokens, batch, slots, can_cut
-        self.is_shared, self.is_copying = is_shared, False
         self.step_seconds, self.token_seconds = 0.05, 0.001
         self.calls: list[list[Part]] = []
         """What was computed, call for call."""
@@ -101,15 +98,11 @@ class ScriptedContext:
 
     @property
     def used(self) -> int:
-        """Cells with something in them; where each slot has its own, of the fullest slot."""
-        if not self.is_shared:
-            return max(map(len, self._cells.values()))
+        """Cells with something in them."""
         return len({cell for cells in self._cells.values() for cell, _ in cells})
 
     def has_room(self, parts: Sequence[Part]) -> bool:
         """Can all these be added?"""
-        if not self.is_shared:
-            return all(part.position + len(part.tokens) <= self.tokens for part in parts)
         return self.used + sum(len(part.tokens) for part in parts) <= self.tokens
 
     def text(self, slot: int) -> Tokens:
@@ -131,8 +124,6 @@ class ScriptedContext:
         assert source != target
         assert count <= len(self._cells[source]), "only what is there can be copied"
         self._cells[target] = self._cells[source][: count if self._can_cut else None]
-        if not self.is_shared:
-            self.is_copying = bool(count)
         self.copies.append((source, target, count))
 
     def abort(self) -> None:
@@ -144,7 +135,7 @@ class ScriptedContext:
     def decode(self, parts: Sequence[Part]) -> tuple[str, list[range]]:
         self._check(parts)
         self.calls.append(list(parts))
-        self._texts, self.is_copying = {}, False
+        self._texts = {}
         CLOCK.seconds += self.step_seconds + self.token_seconds * sum(len(part.tokens) for part in parts)
         how = self.breaks.get(len(self.calls) - 1)
         if not self.has_room(parts):
@@ -167,7 +158,6 @@ class ScriptedContext:
 
     def restore(self, slot: int, path: Path) -> list[int] | None:
         assert not self._cells[slot], "a session goes to an empty slot"
-        assert not self.is_copying, "llama.cpp would copy what was restored"
         tokens: list[int] = json.loads(path.read_text())
         if not self.has_room([Part(slot, 0, tokens)]):
             return None

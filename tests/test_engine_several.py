@@ -117,9 +117,8 @@ def are_same(first: Sequence[TokenProbability], second: Sequence[TokenProbabilit
 # Several at once
 
 
-@pytest.mark.parametrize("is_shared", [True, False])
-def test_replies_at_once_are_those_of_one_alone(is_shared: bool, smollm2_file: Path, log: Path) -> None:
-    placement = Placement(2048, 2, 512, "f16", is_shared=is_shared)
+def test_replies_at_once_are_those_of_one_alone(smollm2_file: Path, log: Path) -> None:
+    placement = Placement(2048, 2, 512, "f16")
     with EngineProcess(smollm2_file, placement, log) as engine:
         prompts = [question(engine, text) for text in QUESTIONS]
         alone = [reply(engine, prompt)[0] for prompt in prompts]
@@ -167,13 +166,13 @@ def test_a_long_prompt_that_is_cancelled_is_broken_off_in_the_middle(smollm2_fil
 # Sessions
 
 
-@pytest.mark.parametrize(("kv_type", "is_shared"), [("f16", True), ("q8_0", True), ("f16", False)])
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
 def test_what_was_read_is_there_after_a_restart(
-    kv_type: str, is_shared: bool, chatml_file: Path, talkative: Open, tmp_path: Path
+    kv_type: str, chatml_file: Path, talkative: Open, tmp_path: Path
 ) -> None:
     (tmp_path / "sessions").mkdir()
     store = Store(str(tmp_path / "sessions"), 1 << 30, "model")
-    placement = Placement(2048, 1, 512, kv_type, is_shared=is_shared)
+    placement = Placement(2048, 1, 512, kv_type)
     prompt = [1, *(300 + number * 7 % 500 for number in range(400))]
     with talkative(chatml_file, placement, store) as engine:
         reply(engine, prompt)

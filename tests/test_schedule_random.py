@@ -64,7 +64,7 @@ FAILED = st.builds(Steps, st.just(1), st.just("fail"))
 ACTIONS = st.lists(st.one_of(ASKS, STEPS, ASKS, STEPS, ABORTED, st.builds(Cancel, st.integers(0, 5))), max_size=40)
 CONTEXTS = st.builds(
     ScriptedContext, st.sampled_from([72, 130, 300]), st.sampled_from([4, 16, 64]), st.integers(1, 4),
-    can_cut=st.sampled_from([True, True, False]), is_shared=st.sampled_from([True, True, False]),
+    can_cut=st.sampled_from([True, True, False]),
 )  # fmt: skip
 
 

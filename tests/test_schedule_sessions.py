@@ -124,25 +124,10 @@ def test_a_session_of_a_larger_context_is_left_alone(made: Callable[..., Stage],
     first = made()
     first.reply([*LONG, *([31] * 400)], limit=5)
     first.schedule.save_sessions()
-    small = made(tokens=512, is_shared=False)
+    small = made(tokens=512)
     told = small.reply([*LONG, 7], limit=5)
     assert text_of(told) == expected([*LONG, 7], 5)
     assert len(list(tmp_path.glob("*.kv"))) == 1
-
-
-def test_nothing_is_restored_while_a_copy_is_due(made: Callable[..., Stage]) -> None:
-    """Where each slot has its own part of the cache, llama.cpp copies with the next step, whatever is there then."""
-    first = made()
-    first.reply([30] * 300, limit=5)
-    first.schedule.save_sessions()
-    second = made(slots=2, is_shared=False)
-    second.reply([*LONG, 8], limit=5)
-    second.ask(1, [*LONG, 9], limit=5)  # copied to the other slot
-    second.ask(2, [*([30] * 300), 7], limit=5)  # restored to where that came from
-    second.finish()
-    assert (0, 1, len(LONG)) in second.context.copies
-    assert second.text(1) == expected([*LONG, 9], 5)
-    assert second.text(2) == expected([*([30] * 300), 7], 5)
 
 
 def test_a_cache_that_cannot_be_cut_is_restored_where_all_of_it_goes_on(made: Callable[..., Stage]) -> None:

@@ -34,9 +34,8 @@ def finished_in_order(one: Stage) -> list[int]:
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4, 8])
-@pytest.mark.parametrize("is_shared", [True, False])
-def test_each_reply_gets_its_own_text(slots: int, is_shared: bool) -> None:
-    one = counted(slots=slots, is_shared=is_shared)
+def test_each_reply_gets_its_own_text(slots: int) -> None:
+    one = counted(slots=slots)
     for number, prompt in PROMPTS.items():
         one.ask(number, prompt, limit=10 * number)
     one.finish()
@@ -302,12 +301,3 @@ def test_one_that_made_room_may_be_cancelled() -> None:
     one.finish()
     assert one.text(1) == expected([51] * 10, 290)
     assert ScriptedSampler.open == 0
-
-
-def test_where_each_slot_has_its_own_room_nobody_makes_room() -> None:
-    one = counted(tokens=300, slots=3, is_shared=False)
-    for number in (1, 2, 3):
-        one.ask(number, [50 + number] * 10)
-    one.finish()
-    assert [one.text(number) for number in (1, 2, 3)] == [expected([50 + number] * 10, 290) for number in (1, 2, 3)]
-    assert not any(waits(one.told[number]) for number in (1, 2, 3))

@@ -29,11 +29,11 @@ def engine_on_cpu(model: Path, threads: int) -> Iterator[EngineProcess]:
 
 @contextmanager
 def engine_with(
-    model: Path, context: int, threads: int, slots: int = SLOTS, store: Store = NO_STORE, *, is_shared: bool = True
+    model: Path, context: int, threads: int, slots: int = SLOTS, store: Store = NO_STORE
 ) -> Iterator[EngineProcess]:
     """The same with more to choose."""
     with tempfile.TemporaryDirectory() as folder:
-        placement = Placement(context, threads, PROMPT_TOKENS, "f16", slots=slots, is_shared=is_shared)
+        placement = Placement(context, threads, PROMPT_TOKENS, "f16", slots=slots)
         with EngineProcess(model, placement, Path(folder) / "engine.log", store=store) as engine:
             yield engine
 

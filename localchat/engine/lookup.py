@@ -18,6 +18,7 @@ WEIGHT = 0.25  # of the newest measurement in an average
 WIDTH_COST = 0.3  # of a step for each further token, before it was measured: too much for most devices
 HOPE = {3: 0.4, 4: 0.5, 6: 0.65, 8: 0.8, LONG_TOKENS: 0.9}
 """How likely a guessed token is right before anything is known, by the length of the match."""
+FADING = 0.002  # a few hundred tokens later it is tried again
 FORGIVING = 0.005  # by so much hope returns with each token that is not guessed
 
 
@@ -29,8 +30,16 @@ class Costs:
 
     def learn(self, width: int, seconds: float) -> None:
         """A step of this width took so long."""
+        if width == 1:
+            self._forget(seconds)
         known = self.seconds.get(width)
         self.seconds[width] = seconds if known is None else (1 - WEIGHT) * known + WEIGHT * seconds
+
+    def _forget(self, single: float) -> None:
+        """What was measured of wider steps fades: one slow step must not keep them from being tried for ever."""
+        for width in self.seconds.keys() - {1}:
+            usual = single * (1 + WIDTH_COST * (width - 1))
+            self.seconds[width] += FADING * (usual - self.seconds[width])
 
     def factor(self, width: int) -> float:
         """How many times as long as a step of one token it takes."""

@@ -134,7 +134,7 @@ class Schedule:
     def _has_room(self, job: Job) -> bool:
         """Is there room for this prompt beside what the active ones have and will soon have?"""
         taken = sum(len(other.tokens) + SPARE_TOKENS for other in self._active)
-        return not self._context.is_shared or taken + len(job.tokens) + SPARE_TOKENS <= self._context.tokens
+        return taken + len(job.tokens) + SPARE_TOKENS <= self._context.tokens
 
     def _seat(self, job: Job) -> None:
         """Find the slot that has most of this prompt, or make it have that."""
@@ -158,15 +158,15 @@ class Schedule:
 
     def _can_hold(self, stored: Stored) -> bool:
         """Is there room for a session beside what is being used, and may it be put there now?"""
-        taken = sum(len(slot.tokens) for slot in self._slots if slot.is_busy) if self._context.is_shared else 0
-        return not self._context.is_copying and taken + len(stored.tokens) <= self._context.tokens
+        taken = sum(len(slot.tokens) for slot in self._slots if slot.is_busy)
+        return taken + len(stored.tokens) <= self._context.tokens
 
     def _restore(self, slot: Slot, stored: Stored) -> int:
         """Fill a slot from disk; how much of the prompt that is. What nobody uses leaves where there is no room."""
         self._vacate(slot)
         taken = sum(len(other.tokens) for other in self._slots)
         for other in sorted((one for one in self._slots if not one.is_busy), key=lambda one: one.used_at):
-            if self._context.is_shared and taken + len(stored.tokens) > self._context.tokens:
+            if taken + len(stored.tokens) > self._context.tokens:
                 taken -= len(other.tokens)
                 self._vacate(other)
         slot.tokens = self._sessions.restore(self._context, slot.number, stored)
@@ -222,8 +222,7 @@ class Schedule:
         guesses = writing[0].guess()[: self._context.batch - 1] if may_guess else []
         shares = [self._share(job, 1, guesses) for job in writing]
         is_short = bool(writing) or self._was_aborted  # in small steps, what is broken off often gets on all the same
-        crowd = len(reading) / len(writing) if writing else 1.0
-        room = self._pace.slice_tokens(are_others_writing=is_short, crowd=crowd)
+        room = self._pace.slice_tokens(are_others_writing=is_short, crowd=len(reading) / max(1, len(writing)))
         room = min(room, self._context.batch - len(shares))
         for index, job in enumerate(reading):
             fair = max(1, room // (len(reading) - index))

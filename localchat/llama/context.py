@@ -39,10 +39,8 @@ class Context:
         cpp.llama_set_abort_callback(self.handle, self._abort_callback, ctypes.addressof(self._abort))
         self._memory = cpp.llama_get_memory(self.handle)
         self._batch = Batch(placement.batch)
-        self.tokens = int(cpp.llama_n_ctx_seq(self.handle))
-        """That one slot can hold; where the context is shared, all slots together, what they have in common once."""
-        self.is_shared = placement.is_shared
-        self.is_copying = False
+        self.tokens = int(cpp.llama_n_ctx(self.handle))
+        """That the slots hold together, what they have in common counted once."""
         """Was a copy asked for that llama.cpp makes only with the next step? Until then nothing may be restored."""
         self.batch, self.slots = placement.batch, placement.slots
 
@@ -69,19 +67,10 @@ class Context:
         return 0
 
     def copy(self, source: int, target: int, count: int) -> None:
-        """Give the first `count` tokens of a slot to another one, in the place of all that it had.
-
-        Nothing moves in a shared context; else llama.cpp copies the whole part of the slot, and then forgets the rest.
-        """
+        """Give the first `count` tokens of a slot to another one, in the place of all that it had; nothing moves."""
         cpp.llama_memory_seq_rm(self._memory, target, -1, -1)
-        if not count:
-            return
-        if self.is_shared:
+        if count:
             cpp.llama_memory_seq_cp(self._memory, source, target, 0, count)
-        else:
-            cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
-            cpp.llama_memory_seq_rm(self._memory, target, count, -1)
-            self.is_copying = True
 
     def decode(self, parts: Sequence[Part]) -> tuple[Outcome, list[range]]:
         """Compute these, up to `batch` tokens, and say for each part by which numbers its logits are asked for.
@@ -91,7 +80,7 @@ class Context:
         """
         outputs = self._batch.fill(parts)
         status = cpp.llama_decode(self.handle, self._batch.raw)
-        self.is_copying = False
+        cpp.llama_synchronize(self.handle)  # a GPU is not done before: what is measured is what it took
         if status not in (DONE, FULL, ABORTED):
             raise LocalchatError(
                 f"llama.cpp could not compute the next tokens (status {status})", "its own words are in {log}"

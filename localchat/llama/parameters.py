@@ -49,7 +49,7 @@ def context_parameters(placement: Placement) -> Any:
     raw = cpp.llama_context_default_params()
     raw.n_ctx, raw.n_batch = placement.context, placement.batch
     raw.n_ubatch = min(placement.batch, PHYSICAL_BATCH)
-    raw.n_seq_max, raw.kv_unified = placement.slots, placement.is_shared
+    raw.n_seq_max, raw.kv_unified = placement.slots, True
     raw.n_outputs_max = min(placement.batch, placement.slots * (1 + GUESSED_TOKENS))
     raw.n_threads = raw.n_threads_batch = placement.threads
     raw.type_k = raw.type_v = KV_NUMBERS[placement.kv_type]

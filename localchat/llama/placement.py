@@ -41,10 +41,7 @@ class Placement:
     rpc: tuple[str, ...] = ()
     """HOST:PORT of other machines' devices."""
     slots: int = SLOTS
-    """Conversations that are kept at once."""
-    is_shared: bool = True
-    """Do they share the context, so that one may have all of it? Else each has a part of the same size, which is
-    quicker where many are written to at once: no token looks through the cells of others."""
+    """Conversations that are kept at once; they share the context, so that one may have all of it."""
 
     @property
     def gpu_layers(self) -> int:
