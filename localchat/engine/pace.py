@@ -1,4 +1,4 @@
-"""How much is computed at once, and with how many threads: learned from how long the last steps took."""
+"""How much of prompts is computed at once: learned from how long the last steps took."""
 
 from __future__ import annotations
 
