@@ -48,9 +48,9 @@ def make_plan(subject: Subject, machine: Machine, wish: Wish, model: str = "") -
 
 
 def make_plans(
-    subjects: Sequence[Subject], machine: Machine, wish: Wish, model: str = ""
+    subjects: Sequence[Subject], machine: Machine, wish: Wish, model: str = "", *, is_explained: bool = True
 ) -> list[Plan | LocalchatError]:
-    """The plan for each model, or why there is none, with one round of dry runs for all.
+    """The plan for each model, with its reasons where it is to be explained, or why there is none; dry runs at once.
 
     Raises LocalchatError where llama.cpp cannot be asked.
     """
@@ -58,7 +58,8 @@ def make_plans(
     keys = [_keys(subject, len(names), wish) for subject in subjects]
     works = find_works(subjects, keys, Devices(names, machine.is_here, machine.rpc))
     known = lessons(loads(), machine.hardware, model) if machine.is_here else NONE
-    return [_planned(subject, machine, wish, work, known) for subject, work in zip(subjects, works, strict=True)]
+    pairs = zip(subjects, works, strict=True)
+    return [_planned(subject, machine, wish, work, known, is_explained=is_explained) for subject, work in pairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def compare(subject: Subject, machine: Machine, wish: Wish) -> list[Choice]:
     allowed = [one for one in subject.candidates if is_wanted(one, wish)]
     found = []
     for one in allowed:
-        chosen = make_plans([subject], machine, replace(wish, quant=one.quant))[0]
+        chosen = make_plans([subject], machine, replace(wish, quant=one.quant), is_explained=False)[0]
         problem = str(chosen) if isinstance(chosen, LocalchatError) else ""
         found.append(Choice(one, None if isinstance(chosen, LocalchatError) else chosen, problem))
     return found
@@ -95,12 +96,16 @@ def _unspoken(wish: Wish) -> Wish:
     return replace(Wish(), threads=wish.threads, gpu_memory_bytes=wish.gpu_memory_bytes, memory_bytes=wish.memory_bytes)
 
 
-def _planned(subject: Subject, machine: Machine, wish: Wish, works: Works, known: Lessons) -> Plan | LocalchatError:
+def _planned(
+    subject: Subject, machine: Machine, wish: Wish, works: Works, known: Lessons, *, is_explained: bool
+) -> Plan | LocalchatError:
     shape, candidates, hardware, usual = subject.shape, subject.candidates, machine.hardware, None
     try:
         chosen = plan(shape, candidates, hardware, wish, works, known, machine.rates)
     except LocalchatError as error:
         return error
+    if not is_explained:
+        return chosen
     if wish != _unspoken(wish):
         ordinary = [one for one in candidates if one.quant in (*GOOD, *LOW)] or candidates
         with suppress(LocalchatError):
