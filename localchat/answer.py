@@ -40,7 +40,7 @@ class Question:
 def answer(model: Installed, settings: Settings, question: Question, how: Launch, as_json: bool) -> dict[str, Any]:
     """Load the model and answer: print the answer as it comes, or for a program return it with its facts."""
     printer = _Collector(model.name) if as_json else _Printer()
-    launched = launch(model, settings, printer.loading, how)
+    launched = launch(model, settings, printer.loading, replace(how, is_kept=bool(question.session)))
     with launched.engine as engine:
         printer.note(launched.notes)
         sampling = recommended(engine, model.receipt.sampling, question.changes)

@@ -39,6 +39,8 @@ class Launch:
     """HOST:PORT of other machines' devices."""
     slots: int = SLOTS
     """Conversations that are kept at once."""
+    is_kept: bool = True
+    """Is what was read kept on disk? Not of a question that nobody comes back to."""
 
 
 AS_SET = Launch()
@@ -75,7 +77,7 @@ def launch(model: Installed, settings: Settings, progress: Callable[[float], Non
         chosen = plan_now(model, settings, how)
         try:
             placement = replace(chosen.placement(how.rpc), slots=how.slots)
-            store = _store(model, chosen.kv_type, settings)
+            store = _store(model, chosen.kv_type, settings) if how.is_kept else NO_STORE
             engine = EngineProcess(model.path, placement, _new_log(), progress, store)
         except NoMemory as error:
             remember(load_of(model.receipt.file_sha256, chosen, "failed", {}, error.where))

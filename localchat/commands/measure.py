@@ -28,7 +28,7 @@ def bench(model: str, context: int | None, rpc: tuple[str, ...], as_json: bool) 
     from localchat.printing import print_json, say, say_notes
 
     installed = model_named(model)
-    how = Launch(context or 0, rpc, slots=max(CLIENTS))
+    how = Launch(context or 0, rpc, slots=max(CLIENTS), is_kept=False)
     launched = launch(installed, settings(), lambda _fraction: None, how)
     with launched.engine as engine:
         say_notes(launched.notes)

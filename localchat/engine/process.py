@@ -19,6 +19,7 @@ from localchat.engine.events import Done, Event, Loaded, Loading
 from localchat.engine.store import NO_STORE, Store
 from localchat.engine.wire import FRAME_LIMIT_BYTES, frame_error, frame_event, frame_loaded, pack, unpack
 from localchat.errors import EngineDied, LocalchatError, NoMemory
+from localchat.llama.buffers import says_memory_ran_out
 from localchat.llama.placement import HOST, Placement
 from localchat.sampling import Sampling
 
@@ -61,7 +62,7 @@ class EngineProcess:
             self.loaded = self._load(model, placement, progress, store)
         except EngineDied as error:
             self.close()
-            if self._process.wait() == KILLED or _says_memory_ran_out(self._log):
+            if self._process.wait() == KILLED or says_memory_ran_out(_tail(self._log)):
                 raise NoMemory(str(error), error.hint, HOST) from error
             raise
         except BaseException:
@@ -188,17 +189,13 @@ def _spawn(log: Path) -> subprocess.Popen[bytes]:
 
 def _cause(code: int, log: Path) -> str:
     """Why the child ended, from its exit code and the end of its log."""
-    if _says_memory_ran_out(log):
+    if says_memory_ran_out(_tail(log)):
         return "memory ran out"
     if code == KILLED:
         return "the system killed it, most likely because memory ran out"
     if code < 0:
         return f"llama.cpp crashed ({signal_name(-code)})"
     return "it was closed" if code == 0 else f"its process ended with code {code}"
-
-
-def _says_memory_ran_out(log: Path) -> bool:
-    return any(sign in _tail(log).lower() for sign in ("out of memory", "failed to allocate"))
 
 
 def _tail(log: Path) -> str:

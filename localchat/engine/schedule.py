@@ -93,7 +93,7 @@ class Schedule:
         if not shares:
             return
         for share in shares:
-            if share.job.is_reading:
+            if share.job.is_first:  # what made room for others is read again in silence: a reply has begun
                 yield share.job.number, Reading(len(share.job.known), len(share.job.tokens))
         started = time.perf_counter()
         try:
@@ -127,7 +127,7 @@ class Schedule:
             self._seat(job)
             self._active.append(job)
         for job in self._waiting:
-            if not job.was_told_to_wait:
+            if job.is_first and not job.was_told_to_wait:
                 job.was_told_to_wait = True
                 yield job.number, Waiting()
 
@@ -150,14 +150,14 @@ class Schedule:
             self._context.copy(choice.source.number, slot.number, shared)
             slot.tokens = choice.source.tokens[:shared]
         elif shared < len(slot.tokens):
-            self._save(slot)
+            self._save(slot, staying=shared)
         self._cut(slot, shared)
         job.slot, slot.is_busy = slot, True
         if job.is_first:
             job.cached_tokens = len(slot.tokens)
 
     def _can_hold(self, stored: Stored) -> bool:
-        """Is there room for a session beside what is being used, and may it be put there now?"""
+        """Is there room for a session beside what is being used?"""
         taken = sum(len(slot.tokens) for slot in self._slots if slot.is_busy)
         return taken + len(stored.tokens) <= self._context.tokens
 
@@ -177,8 +177,8 @@ class Schedule:
         self._save(slot)
         self._cut(slot, 0)
 
-    def _save(self, slot: Slot) -> None:
-        self._sessions.save(self._context, slot, self._pace.token_seconds)
+    def _save(self, slot: Slot, staying: int = 0) -> None:
+        self._sessions.save(self._context, slot, self._pace.token_seconds, staying)
 
     def _cut(self, slot: Slot, count: int) -> None:
         """Leave a slot its first tokens; none where the cache of this model cannot be cut."""

@@ -74,10 +74,10 @@ class Sessions:
         self._forget(stored)
         return []
 
-    def save(self, context: Context, slot: Slot, token_seconds: float) -> None:
-        """Keep what is in a slot, where it would take long to read it again."""
-        tokens = tuple(slot.tokens)
-        is_worth_it = len(tokens) >= WORTH_SAVING_TOKENS and len(tokens) * token_seconds >= WORTH_SAVING_SECONDS
+    def save(self, context: Context, slot: Slot, token_seconds: float, staying: int = 0) -> None:
+        """Keep what is in a slot, where it would take long to read again what will not stay there."""
+        tokens, lost = tuple(slot.tokens), len(slot.tokens) - staying
+        is_worth_it = lost >= WORTH_SAVING_TOKENS and lost * token_seconds >= WORTH_SAVING_SECONDS
         if not self._store.folder or not is_worth_it or self._has(tokens):
             return
         with suppress(LocalchatError, OSError):

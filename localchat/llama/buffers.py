@@ -11,6 +11,10 @@ from localchat.llama.placement import HOST
 # Such as `load_tensors:        CUDA0 model buffer size =   601.02 MiB`.
 LINE = re.compile(r"\s(\S+)\s+(model|KV|compute|output) buffer size =\s+([0-9]+\.[0-9]+) MiB")
 COPIED = "CPU_REPACK"
+OUT_OF_MEMORY = (
+    "failed to allocate", "unable to allocate", "cannot allocate memory", "insufficient memory", "not enough memory",
+    "out of memory", "bad_alloc", "failed to initialize memory",
+)  # fmt: skip
 MIB = 1 << 20
 
 
@@ -52,6 +56,11 @@ def are_copied(lines: Iterable[str]) -> bool:
     Then a mapped file would lie in memory beside the copy.
     """
     return any(match and match[1] == COPIED for match in map(LINE.search, lines))
+
+
+def says_memory_ran_out(words: str) -> bool:
+    """Do llama.cpp or a driver say that there was no memory?"""
+    return any(sign in words.lower() for sign in OUT_OF_MEMORY)
 
 
 def _is_of(buffer: str, name: str) -> bool:

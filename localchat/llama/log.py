@@ -7,16 +7,12 @@ from collections.abc import Sequence
 
 from llama_cpp import llama_cpp as cpp
 
-from localchat.llama.buffers import Buffers, are_copied, read_buffers
+from localchat.llama.buffers import Buffers, are_copied, read_buffers, says_memory_ran_out
 from localchat.llama.devices import buffer_names
 from localchat.llama.placement import HOST
 
 DEBUG, CONTINUED = 1, 5  # enum ggml_log_level
 LINES_KEPT = 1000
-OUT_OF_MEMORY = (
-    "failed to allocate", "unable to allocate", "cannot allocate memory", "insufficient memory", "not enough memory",
-    "out of memory", "bad_alloc", "failed to initialize memory",
-)  # fmt: skip
 
 
 class Log:
@@ -49,7 +45,7 @@ class Log:
 
     def short_of(self, devices: Sequence[str]) -> str | None:
         """The memory in which an allocation failed: one of the named devices or the host. None where none failed."""
-        lines = [line for line in self._lines if any(sign in line.lower() for sign in OUT_OF_MEMORY)]
+        lines = [line for line in self._lines if says_memory_ran_out(line)]
         named = [device for device in devices if any(device in line for line in lines)]
         return (named[0] if named else HOST) if lines else None
 
