@@ -8,12 +8,18 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from desk import install_fake
 from tiny import refused
 
+from localchat.answer import Question, answer
 from localchat.cli import main
 from localchat.conversation import Message
+from localchat.errors import LocalchatError
 from localchat.history.named import Named
 from localchat.history.store import History
+from localchat.launch import Launch, Launched
+from localchat.library import Installed
+from localchat.settings import Settings
 
 
 @pytest.fixture
@@ -78,3 +84,17 @@ def test_run_goes_on_with_a_conversation(
     assert said[3] == facts["text"]
     assert main(["run", "smollm2", "Say no.", "--max-tokens", "4", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["usage"]["prompt_tokens"] < facts["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize("session", ["", "trip"])
+def test_only_what_somebody_comes_back_to_is_kept_on_disk(session: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Launch] = []
+
+    def launched(_model: Installed, _settings: Settings, _progress: object, how: Launch) -> Launched:
+        seen.append(how)
+        raise LocalchatError("no model is loaded here", "there is none")
+
+    monkeypatch.setattr("localchat.answer.launch", launched)
+    with refused("no model is loaded here"):
+        answer(install_fake(), Settings(), Question("Hello", session=session), Launch(), as_json=True)
+    assert [how.is_kept for how in seen] == [bool(session)]

@@ -6,7 +6,7 @@ import pytest
 from scripted_context import ScriptedSampler, scripted
 from stage import Stage, counted, end_of, expected, readings, refused, text_of, waits
 
-from localchat.engine.events import Done, Piece, Waiting
+from localchat.engine.events import Done, Piece, Reading, Waiting
 from localchat.engine.schedule import QUEUE_LIMIT
 from localchat.errors import LocalchatError
 
@@ -273,6 +273,17 @@ def test_the_youngest_makes_room_and_ends_with_the_same_text() -> None:
     assert [end_of(one.told[number]).usage.prompt_tokens for number in (1, 2, 3)] == [10, 10, 10]
 
 
+def test_a_reply_that_has_begun_never_tells_that_it_waits_or_reads() -> None:
+    one = counted(tokens=300, slots=3)
+    for number in (1, 2, 3):
+        one.ask(number, [50 + number] * 10, limit=140)
+    one.finish()
+    assert sum(part.position == 0 for slot in range(3) for part in one.parts(slot)) > 3, "somebody made room"
+    for number in (1, 2, 3):
+        begun = next(place for place, told in enumerate(one.told[number]) if isinstance(told, Piece))
+        assert not [told for told in one.told[number][begun:] if isinstance(told, Reading | Waiting)]
+
+
 def test_one_that_made_room_is_the_next_to_have_some() -> None:
     one = counted(tokens=300, slots=2)
     one.ask(1, [51] * 10, limit=200)
@@ -295,7 +306,9 @@ def test_one_that_made_room_may_be_cancelled() -> None:
     one = counted(tokens=300, slots=2)
     one.ask(1, [51] * 10)
     one.ask(2, [52] * 10)
-    while not waits(one.told[2]):
+    one.step()
+    assert one.context.text(1)
+    while one.context.text(1):
         one.step()
     one.schedule.cancel({2})
     one.finish()

@@ -110,6 +110,15 @@ def test_what_is_quickly_read_is_not_saved(tokens: list[int], seconds: float, tm
     assert names(tmp_path) == []
 
 
+def test_a_slot_that_keeps_nearly_all_is_not_saved(tmp_path: Path) -> None:
+    one, context = sessions(tmp_path), FileContext()
+    slot = Slot(0, list(LONG))
+    one.save(cast("Any", context), slot, 1.0, len(LONG) - 10)
+    assert context.saves == 0
+    one.save(cast("Any", context), slot, 1.0, len(LONG) - 256)
+    assert context.saves == 1
+
+
 def test_the_sessions_of_another_model_are_left_alone(tmp_path: Path) -> None:
     save(sessions(tmp_path, model="one"), LONG)
     other = sessions(tmp_path, model="other")
