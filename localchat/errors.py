@@ -1,5 +1,7 @@
 """The failures that a user can understand. Everything else is a bug and shows a traceback with `--debug`."""
 
+from typing import Literal
+
 
 class LocalchatError(Exception):
     """One sentence on what went wrong, and one on what to do next."""
@@ -29,8 +31,17 @@ class ContextFull(LocalchatError):
         self.have = have
 
 
+RanOut = Literal["host", "unknown"]
+"""The main memory, for which the system kills; or that of some device, or the main one, as the process said itself."""
+
+
 class EngineDied(LocalchatError):
     """The child process that runs llama.cpp ended on its own."""
+
+    def __init__(self, message: str, hint: str, ran_out: RanOut | None = None) -> None:
+        super().__init__(message, hint)
+        self.ran_out = ran_out
+        """Whose memory ran out, where that was the cause."""
 
 
 class NoMemory(LocalchatError):

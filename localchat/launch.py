@@ -26,7 +26,6 @@ from localchat.text import size
 
 LOGS_KEPT = 10
 TRIES = 4
-MEMORY, KILLED = "memory ran out", "the system killed it"  # in the words of an EngineDied
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def launch(model: Installed, settings: Settings, progress: Callable[[float], Non
 
 def learn(model: Installed, settings: Settings, how: Launch, plan: Plan, death: EngineDied) -> None:
     """Of an engine that died because memory ran out: the next plan is smaller, where there is a smaller one."""
-    if MEMORY not in str(death):
+    if death.ran_out is None:
         return
     failure = load_of(model.receipt.file_sha256, plan, "failed", {}, _short_of(plan, death))
     remember(failure)
@@ -108,7 +107,7 @@ def learn(model: Installed, settings: Settings, how: Launch, plan: Plan, death: 
 def _short_of(plan: Plan, death: EngineDied) -> str:
     """The memory that most likely ran out: the system kills for its own, a driver fails for that of its device."""
     devices = [part for part in plan.predicted if part.use.name != HOST]
-    if not devices or KILLED in str(death):
+    if not devices or death.ran_out == "host":
         return HOST
     return min(devices, key=lambda part: part.left_bytes).use.name
 

@@ -40,8 +40,8 @@ GREEDY = Sampling(temperature=0)
 SHORT = Sampling(temperature=0, max_tokens=5)
 ONE_THREAD = Settings(threads=1)
 PATIENCE_SECONDS = 20.0
-KILLED = EngineDied("the engine stopped: the system killed it, most likely because memory ran out", "")
-RAN_OUT = EngineDied("the engine stopped: memory ran out", "")
+KILLED = EngineDied("the engine stopped: the system killed it, most likely because memory ran out", "", "host")
+RAN_OUT = EngineDied("the engine stopped: memory ran out", "", "unknown")
 
 
 @pytest.fixture

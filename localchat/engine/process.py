@@ -18,7 +18,7 @@ from localchat.child import signal_name
 from localchat.engine.events import Done, Event, Loaded, Loading
 from localchat.engine.store import NO_STORE, Store
 from localchat.engine.wire import FRAME_LIMIT_BYTES, frame_error, frame_event, frame_loaded, pack, unpack
-from localchat.errors import EngineDied, LocalchatError, NoMemory
+from localchat.errors import EngineDied, LocalchatError, NoMemory, RanOut
 from localchat.llama.buffers import says_memory_ran_out
 from localchat.llama.placement import HOST, Placement
 from localchat.sampling import Sampling
@@ -62,7 +62,7 @@ class EngineProcess:
             self.loaded = self._load(model, placement, progress, store)
         except EngineDied as error:
             self.close()
-            if self._process.wait() == KILLED or says_memory_ran_out(_tail(self._log)):
+            if error.ran_out:
                 raise NoMemory(str(error), error.hint, HOST) from error
             raise
         except BaseException:
@@ -173,7 +173,8 @@ class EngineProcess:
     def _death(self) -> EngineDied:
         code = self._process.wait()
         hint = BUILD_HINT if code == ILLEGAL else f"its log is {self._log}"
-        return EngineDied(f"the engine stopped: {_cause(code, self._log)}", hint)
+        cause, ran_out = _cause(code, self._log)
+        return EngineDied(f"the engine stopped: {cause}", hint, ran_out)
 
 
 def _spawn(log: Path) -> subprocess.Popen[bytes]:
@@ -187,15 +188,15 @@ def _spawn(log: Path) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-def _cause(code: int, log: Path) -> str:
-    """Why the child ended, from its exit code and the end of its log."""
+def _cause(code: int, log: Path) -> tuple[str, RanOut | None]:
+    """Why the child ended, from its exit code and the end of its log, and was it for want of memory?"""
     if says_memory_ran_out(_tail(log)):
-        return "memory ran out"
+        return "memory ran out", "unknown"
     if code == KILLED:
-        return "the system killed it, most likely because memory ran out"
+        return "the system killed it, most likely because memory ran out", "host"
     if code < 0:
-        return f"llama.cpp crashed ({signal_name(-code)})"
-    return "it was closed" if code == 0 else f"its process ended with code {code}"
+        return f"llama.cpp crashed ({signal_name(-code)})", None
+    return ("it was closed" if code == 0 else f"its process ended with code {code}"), None
 
 
 def _tail(log: Path) -> str:
