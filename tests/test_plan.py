@@ -44,7 +44,7 @@ def no_dry_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 ONE, BOTH = {"CUDA0": 33}, {"CUDA0": 21, "CUDA1": 20}
 TABLE = [
     # machine, model: type, context, KV type, where it fits, layers on devices
-    ("laptop-8gb", MISTRAL, ("Q3_K_M", 8192, "q8_0", "memory", {})),
+    ("laptop-8gb", MISTRAL, ("Q3_K_M", 4096, "f16", "memory", {})),
     ("laptop-16gb", MISTRAL, ("Q8_0", 8192, "f16", "memory", {})),
     ("server-2core", MISTRAL, ("Q8_0", 8192, "f16", "memory", {})),
     ("mac-16gb", MISTRAL, ("Q8_0", 8192, "f16", "gpu", {"MTL0": 33})),

@@ -51,10 +51,10 @@ SITUATIONS: dict[str, tuple[Subject, str, Wish, list[str]]] = {
         "the context is 4,096 tokens: 8,192 would need 340 MiB more",
     ]),
     "a GPU is idle": (MISTRAL, "laptop-8gb", Wish(), [
-        "Q3_K_M with 8,192 tokens of context is the best that stays in memory: 4.0 GiB of the 4.0 GiB that can be used",
+        "Q3_K_M with 4,096 tokens of context is the best that stays in memory: 4.0 GiB of the 4.0 GiB that can be used",
         "IQ4_XS would need 406 MiB more",
         f"Q3_K_M {LOSS}",
-        "the KV cache is kept as q8_0: as f16 it would need 480 MiB more",
+        "the context is 4,096 tokens: 8,192 would need 512 MiB more",
         f"Intel GPU 0x5917 {BUILD}",
     ]),
     "experts stay on the host": (MIXTRAL, "nvidia-12gb", Wish(), [

@@ -39,7 +39,7 @@ MEMORY_TYPES = ("Q8_0", "Q6_K", "Q4_K_M", "Q2_K")
 CONTEXTS, KV_TYPES = (2048, 8192, 16384), ("f16", "q8_0")
 PARTS_ON_DEVICES = (0.35, 0.7, 2.0)
 """How much of a model's weights and KV cache the devices are given room for, beside their work buffers."""
-PROMPT_TOKENS = 400
+PROMPT_TOKENS = 1100
 TOLERANCE, TOLERANCE_BYTES = 0.03, 150 * MIB
 
 
@@ -114,7 +114,7 @@ def _buffers(taken: Taken) -> int:
 
 
 def _read_a_prompt(engine: EngineProcess) -> None:
-    tokens = engine.tokenize(["The whale swam on and the ship followed it. " * 100])[0][:PROMPT_TOKENS]
+    tokens = engine.tokenize(["The whale swam on and the ship followed it. " * 200])[0][:PROMPT_TOKENS]
     with closing(engine.reply(tokens, Sampling(temperature=0, max_tokens=8), [])) as events:
         for _ in events:
             pass

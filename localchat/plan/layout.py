@@ -16,8 +16,9 @@ from localchat.plan.shape import Candidate, Kinds, Shape
 KV_BYTES = {"f16": 2.0, "q8_0": 34 / 32}
 KV_BLOCK = {"f16": 1, "q8_0": 32}
 CELLS = 256  # llama.cpp rounds a context up to whole blocks of so many tokens
-# What a process of ours has in memory beside the model: the interpreter, libraries, the vocabulary. Measured on Linux.
-PROCESS_BYTES = 72 << 20
+# What a process of ours has in memory beside the model: the interpreter, libraries, the vocabulary. Measured on Linux
+# by tools/benchmark.py memory: up to 85 MiB, after prompts of whole batches, which touch all of the work buffers.
+PROCESS_BYTES = 88 << 20
 BATCH = 512  # tokens of a prompt that are read at once
 STEPS = 64  # how finely devices are filled evenly
 
