@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scripted_context import END, ScriptedContext, ScriptedModel, ScriptedSampler, Tokens, scripted
 from stage import Stage, waits
 
-from localchat.engine import schedule, sessions
+from localchat.engine import cache, schedule, sessions
 from localchat.engine.events import Done, Piece
 from localchat.engine.store import NO_STORE, Store
 from localchat.errors import LocalchatError
@@ -54,6 +54,13 @@ class Steps:
     how: Literal["fail", "abort"] | None = None
 
 
+@dataclass(frozen=True)
+class Idle:
+    """Nothing is asked until all is answered, and then for so many steps."""
+
+    steps: int
+
+
 ASKS = st.builds(
     Ask, st.integers(0, 2), st.integers(0, 58), st.lists(st.integers(1, 6), min_size=1, max_size=12).map(tuple),
     st.integers(1, 60),
@@ -61,7 +68,10 @@ ASKS = st.builds(
 STEPS = st.builds(Steps, st.integers(1, 12))
 ABORTED = st.builds(Steps, st.just(1), st.just("abort"))
 FAILED = st.builds(Steps, st.just(1), st.just("fail"))
-ACTIONS = st.lists(st.one_of(ASKS, STEPS, ASKS, STEPS, ABORTED, st.builds(Cancel, st.integers(0, 5))), max_size=40)
+IDLE = st.builds(Idle, st.integers(0, 6))
+ACTIONS = st.lists(
+    st.one_of(ASKS, STEPS, ASKS, STEPS, ASKS, STEPS, ABORTED, IDLE, st.builds(Cancel, st.integers(0, 5))), max_size=40
+)
 CONTEXTS = st.builds(
     ScriptedContext, st.sampled_from([72, 130, 300]), st.sampled_from([4, 16, 64]), st.integers(1, 4),
     can_cut=st.sampled_from([True, True, False]),
@@ -100,7 +110,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short texts are worth to be saved as well."""
     monkeypatch.setattr(sessions, "WORTH_SAVING_TOKENS", 12)
     monkeypatch.setattr(sessions, "WORTH_SAVING_SECONDS", 0.0)
-    monkeypatch.setattr(schedule, "WORTH_RESTORING_TOKENS", 6)
+    monkeypatch.setattr(cache, "WORTH_RESTORING_TOKENS", 6)
     monkeypatch.setattr(schedule, "SPARE_TOKENS", 8)
 
 
@@ -120,6 +130,10 @@ def play(one: Stage, actions: Sequence[object]) -> tuple[list[Ask], set[int]]:
                 one.context.breaks |= {len(one.context.calls): how} if how else {}
                 for _ in range(count):
                     one.step()
+            case Idle(count):
+                one.finish()
+                for _ in range(count):
+                    one.schedule.tidy()
     one.finish()
     return asks, cancelled
 

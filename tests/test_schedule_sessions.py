@@ -139,3 +139,81 @@ def test_a_cache_that_cannot_be_cut_is_restored_where_all_of_it_goes_on(made: Ca
     told = made(can_cut=False).reply([*LONG[:200], 7], limit=5)
     assert end_of(told).usage.cached_tokens == 0
     assert text_of(told) == expected([*LONG[:200], 7], 5)
+
+
+def tidied(stage: Stage) -> int:
+    """Let it use idle time until nothing is left to do; how many steps that took."""
+    steps = 0
+    while stage.schedule.tidy():
+        steps += 1
+        assert steps < 20, "it does not end"
+    return steps
+
+
+def cached(stage: Stage, prompt: list[int]) -> int:
+    """How much of a prompt need not be read; what is said is checked as well."""
+    told = stage.reply(prompt, limit=3)
+    assert text_of(told) == expected(prompt, 3)
+    return end_of(told).usage.cached_tokens
+
+
+def test_while_nobody_asks_only_what_was_used_last_stays_and_all_comes_back(made: Callable[..., Stage]) -> None:
+    one = made()
+    one.reply(LONG, limit=5)
+    one.reply([90] * 300, limit=5)
+    one.reply([70] * 10, limit=5)
+    assert tidied(one) == 2
+    assert one.context.used == 14, "the last token of a reply is never computed"
+    assert cached(one, [*([70] * 10), 7]) == 10
+    assert cached(one, [*LONG, 7]) == len(LONG)
+    assert cached(one, [*([90] * 300), 7]) == 300
+
+
+def test_one_conversation_is_kept_on_disk_and_stays_where_it_is(made: Callable[..., Stage], tmp_path: Path) -> None:
+    one = made()
+    one.reply(LONG, limit=5)
+    assert tidied(one) == 1
+    assert one.context.used == len(LONG) + 4
+    assert len(list(tmp_path.glob("*.kv"))) == 1
+    assert tidied(one) == 0
+    assert cached(made(), [*LONG, 7]) == len(LONG), "should this process be killed now, another one finds it"
+
+
+def test_what_is_too_short_to_be_kept_is_not_read_again_after_it_was_moved(made: Callable[..., Stage]) -> None:
+    one = made()
+    one.reply(LONG, limit=5)
+    one.reply([70] * 10, limit=5)
+    one.reply([80] * 10, limit=5)
+    tidied(one)
+    assert one.context.used == 28
+    assert [cached(one, [*([token] * 10), 7]) for token in (70, 80)] == [10, 10]
+
+
+def test_where_the_disk_takes_nothing_all_stays_in_the_cache(made: Callable[..., Stage], tmp_path: Path) -> None:
+    one = made()
+    one.reply(LONG, limit=5)
+    one.reply([90] * 300, limit=5)
+    used = one.context.used
+    tmp_path.rmdir()
+    tmp_path.touch()
+    assert tidied(one) == 0
+    assert one.context.used == used
+
+
+def test_a_budget_for_one_session_does_not_keep_it_busy_for_ever(tmp_path: Path) -> None:
+    slow = ScriptedContext(tokens=1024)
+    slow.token_seconds = 0.01
+    one = Stage(ScriptedModel(counting), slow, Store(str(tmp_path), 1, "model"))
+    one.reply(LONG, limit=5)
+    one.reply([90] * 300, limit=5)
+    assert tidied(one) == 2
+    assert cached(one, [*([90] * 300), 7]) == 300
+    assert cached(one, [*LONG, 7]) == len(LONG), "what could not be kept is still in the cache"
+
+
+def test_idle_time_that_ends_early_leaves_everything_right(made: Callable[..., Stage]) -> None:
+    one = made()
+    for token in (30, 40, 50):
+        one.reply([token] * 300, limit=5)
+    one.schedule.tidy()
+    assert [cached(one, [*([token] * 300), 7]) for token in (30, 40, 50)] == [300] * 3

@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from localchat.engine.cache import Cache
 from localchat.engine.events import Event, Reading, TokenProbability, Waiting
 from localchat.engine.job import Job, as_text, new_job
 from localchat.engine.lookup import Costs
 from localchat.engine.pace import ReadingPace
-from localchat.engine.sessions import Sessions, Stored
-from localchat.engine.slots import Slot, choose
+from localchat.engine.sessions import Sessions
+from localchat.engine.slots import Slot
 from localchat.errors import LocalchatError
 from localchat.llama.batch import Part
 from localchat.llama.context import Context
@@ -23,7 +24,6 @@ from localchat.sampling import Sampling
 
 QUEUE_LIMIT = 64
 SPARE_TOKENS = 64  # that a reply may grow by before somebody else's prompt may take the room
-WORTH_RESTORING_TOKENS = 64  # what is on disk must have so many more of a prompt than what is in the cache
 
 Told = tuple[int, Event | LocalchatError]
 """What is told to whom, by the number of the reply."""
@@ -43,12 +43,12 @@ class Schedule:
     """The replies that wait, read and write. Use `step` for as long as it is not idle."""
 
     def __init__(self, model: Model, context: Context, sessions: Sessions) -> None:
-        self._model, self._context, self._sessions = model, context, sessions
-        self._slots = [Slot(number) for number in range(context.slots)]
+        self._model, self._context = model, context
         self._waiting: deque[Job] = deque()
         self._active: list[Job] = []
         self._pace, self._costs = ReadingPace(context.batch), Costs()
-        self._steps, self._was_aborted, self._can_cut = 0, False, True
+        self._cache = Cache(context, sessions, self._pace)
+        self._was_aborted = False
 
     @property
     def is_idle(self) -> bool:
@@ -112,8 +112,11 @@ class Schedule:
 
     def save_sessions(self) -> None:
         """Keep what is in the cache and would take long to read again."""
-        for slot in sorted(self._slots, key=lambda slot: slot.used_at):
-            self._save(slot)
+        self._cache.save()
+
+    def tidy(self) -> bool:
+        """Use the time in which it is idle for one step of what makes later ones faster; False where none is left."""
+        return self._cache.tidy()
 
     # Coming and going
 
@@ -121,10 +124,12 @@ class Schedule:
         """Give slots to those that wait, in their order, for as long as there is room for them."""
         while self._waiting:
             job = self._waiting[0]
-            if self._active and (len(self._active) == len(self._slots) or not self._has_room(job)):
+            if self._active and (len(self._active) == len(self._cache.slots) or not self._has_room(job)):
                 break
             self._waiting.popleft()
-            self._seat(job)
+            job.slot = self._cache.seat(job.tokens)
+            if job.is_first:
+                job.cached_tokens = len(job.slot.tokens)
             self._active.append(job)
         for job in self._waiting:
             if job.is_first and not job.was_told_to_wait:
@@ -136,61 +141,10 @@ class Schedule:
         taken = sum(len(other.tokens) + SPARE_TOKENS for other in self._active)
         return taken + len(job.tokens) + SPARE_TOKENS <= self._context.tokens
 
-    def _seat(self, job: Job) -> None:
-        """Find the slot that has most of this prompt, or make it have that."""
-        wanted = job.tokens[:-1]  # the last token is always computed, for its logits
-        choice = choose(self._slots, wanted)
-        assert choice is not None, "there is a free slot"
-        slot, shared = choice.slot, choice.shared
-        stored = self._sessions.find(wanted)
-        if stored is not None and stored.shared >= shared + WORTH_RESTORING_TOKENS and self._can_hold(stored):
-            shared = self._restore(slot, stored)
-        elif choice.source is not slot:
-            self._vacate(slot)
-            self._context.copy(choice.source.number, slot.number, shared)
-            slot.tokens = choice.source.tokens[:shared]
-        elif shared < len(slot.tokens):
-            self._save(slot, staying=shared)
-        self._cut(slot, shared)
-        job.slot, slot.is_busy = slot, True
-        if job.is_first:
-            job.cached_tokens = len(slot.tokens)
-
-    def _can_hold(self, stored: Stored) -> bool:
-        """Is there room for a session beside what is being used?"""
-        taken = sum(len(slot.tokens) for slot in self._slots if slot.is_busy)
-        return taken + len(stored.tokens) <= self._context.tokens
-
-    def _restore(self, slot: Slot, stored: Stored) -> int:
-        """Fill a slot from disk; how much of the prompt that is. What nobody uses leaves where there is no room."""
-        self._vacate(slot)
-        taken = sum(len(other.tokens) for other in self._slots)
-        for other in sorted((one for one in self._slots if not one.is_busy), key=lambda one: one.used_at):
-            if taken + len(stored.tokens) > self._context.tokens:
-                taken -= len(other.tokens)
-                self._vacate(other)
-        slot.tokens = self._sessions.restore(self._context, slot.number, stored)
-        return min(stored.shared, len(slot.tokens))
-
-    def _vacate(self, slot: Slot) -> None:
-        """Take everything out of a slot, after it was kept where that is worth it."""
-        self._save(slot)
-        self._cut(slot, 0)
-
-    def _save(self, slot: Slot, staying: int = 0) -> None:
-        self._sessions.save(self._context, slot, self._pace.token_seconds, staying)
-
-    def _cut(self, slot: Slot, count: int) -> None:
-        """Leave a slot its first tokens; none where the cache of this model cannot be cut."""
-        kept = self._context.keep(slot.number, count)
-        del slot.tokens[kept:]
-        self._can_cut = self._can_cut and kept == count
-
     def _leave(self, job: Job) -> None:
         """A job is over: its slot may be given to another."""
         if job.slot is not None:
-            self._steps += 1
-            job.slot.is_busy, job.slot.used_at = False, self._steps
+            self._cache.leave(job.slot)
             job.slot = None
         if job in self._active:
             self._active.remove(job)
@@ -200,16 +154,14 @@ class Schedule:
 
     def _make_room(self) -> None:
         """The cache is full: what nobody uses leaves it, the oldest first; then the youngest reply waits."""
-        idle = [slot for slot in self._slots if slot.tokens and not slot.is_busy]
-        if idle:
-            self._vacate(min(idle, key=lambda slot: slot.used_at))
+        if self._cache.make_room():
             return
         youngest = self._active.pop()
         assert self._active, "one prompt alone is never longer than the context"
         slot, youngest.slot = youngest.slot, None
         assert slot is not None, "it was active"
         slot.is_busy = False
-        self._vacate(slot)
+        self._cache.vacate(slot)
         self._waiting.appendleft(youngest)
 
     # One step
@@ -218,7 +170,7 @@ class Schedule:
         """What each job has computed next: a token where it writes, a part of the rest where it reads."""
         writing = [job for job in self._active if not job.is_reading]
         reading = [job for job in self._active if job.is_reading]
-        may_guess = len(self._active) == len(writing) == 1 and self._can_cut
+        may_guess = len(self._active) == len(writing) == 1 and self._cache.can_cut
         guesses = writing[0].guess()[: self._context.batch - 1] if may_guess else []
         shares = [self._share(job, 1, guesses) for job in writing]
         is_short = bool(writing) or self._was_aborted  # in small steps, what is broken off often gets on all the same
@@ -251,7 +203,7 @@ class Schedule:
     def _take_back(self, shares: Sequence[Share]) -> None:
         """A step was broken off: nothing of it counts."""
         for share in shares:
-            self._cut(share.slot, share.part.position)
+            self._cache.cut(share.slot, share.part.position)
 
     def _fail(self, shares: Sequence[Share], error: LocalchatError) -> Iterator[Told]:
         self._take_back(shares)
@@ -292,7 +244,7 @@ class Schedule:
         """Forget the guesses that were wrong."""
         share.job.lookup.learn(len(share.guesses), right)
         if right < len(share.guesses):
-            self._cut(share.slot, share.part.position + len(share.part.tokens) - len(share.guesses) + right)
+            self._cache.cut(share.slot, share.part.position + len(share.part.tokens) - len(share.guesses) + right)
 
     def _probability(self, job: Job, output: int, token: int) -> TokenProbability | None:
         if job.sampling.logprobs is None:

@@ -74,21 +74,40 @@ class Sessions:
         self._forget(stored)
         return []
 
-    def save(self, context: Context, slot: Slot, token_seconds: float, staying: int = 0) -> None:
-        """Keep what is in a slot, where it would take long to read again what will not stay there."""
+    def save(self, context: Context, slot: Slot, token_seconds: float, staying: int = 0) -> bool:
+        """Keep what is in a slot, where it would take long to read again what will not stay there. Was it written?"""
         tokens, lost = tuple(slot.tokens), len(slot.tokens) - staying
         is_worth_it = lost >= WORTH_SAVING_TOKENS and lost * token_seconds >= WORTH_SAVING_SECONDS
-        if not self._store.folder or not is_worth_it or self._has(tokens):
-            return
+        if not self._store.folder or not is_worth_it or self.has(tokens):
+            return False
         with suppress(LocalchatError, OSError):
             saved = self._saved(context, slot.number, tokens)
             for older in [one for one in self._known.values() if one.tokens == tokens[: len(one.tokens)]]:
                 self._forget(older)
             self._known[saved.facts] = saved
             self._keep_to_budget(saved)
+            return True
+        return False
 
-    def _has(self, tokens: tuple[int, ...]) -> bool:
-        return any(one.tokens[: len(tokens)] == tokens for one in self._known.values())
+    def has(self, tokens: Sequence[int]) -> bool:
+        """Is there a session that begins with these?"""
+        wanted = tuple(tokens)
+        return any(one.tokens[: len(wanted)] == wanted for one in self._known.values())
+
+    def lift(self, context: Context, slot: Slot) -> Stored | None:
+        """A session of just what is in a slot, to `land` in the next moment; None where the disk takes none."""
+        tokens = tuple(slot.tokens)
+        with suppress(LocalchatError, OSError):
+            kept = (one for one in self._known.values() if one.tokens == tokens)
+            return next(kept, None) or self._saved(context, slot.number, tokens)
+        return None
+
+    def land(self, context: Context, slot: int, lifted: Stored) -> list[int]:
+        """Put it into an empty slot, as `restore` does."""
+        tokens = self.restore(context, slot, lifted)
+        if lifted.facts not in self._known:
+            self._forget(lifted)
+        return tokens
 
     def _saved(self, context: Context, slot: int, tokens: tuple[int, ...]) -> Stored:
         """Raises LocalchatError where the disk has no room, or llama.cpp cannot write it."""

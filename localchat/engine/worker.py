@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from localchat.engine.schedule import Schedule
 
 PROGRESS_SECONDS = 0.1
+TIDY_SECONDS = 10.0  # without a question
 LEAVE_SECONDS = 20.0  # to write sessions to a slow disk
 
 
@@ -97,10 +98,18 @@ class Worker:
     def _heard(self) -> Iterator[dict[str, Any]]:
         """The commands that are there; where there is nothing to compute, the next one is waited for."""
         if self._schedule is None or self._schedule.is_idle:
-            yield self._commands.get()
+            yield self._next()
         with suppress(queue.Empty):
             while True:
                 yield self._commands.get_nowait()
+
+    def _next(self) -> dict[str, Any]:
+        """The next command; when none came for a while, the cache is put in order meanwhile."""
+        with suppress(queue.Empty):
+            return self._commands.get(timeout=TIDY_SECONDS)
+        while self._schedule is not None and self._commands.empty() and self._schedule.tidy():
+            pass
+        return self._commands.get()
 
     def _obey(self, command: dict[str, Any]) -> None:
         try:
