@@ -196,6 +196,19 @@ def prompt_text(given: str | None, piped: str | None = None) -> str:
     return text
 
 
+def with_preset(name: str | None, changes: dict[str, Any]) -> dict[str, Any]:
+    """The changes of a preset below those that were given. Raises click.UsageError for one that there is not."""
+    if not name:
+        return changes
+    from localchat.presets import preset
+
+    known, given = settings(), {key: value for key, value in changes.items() if value is not None}
+    try:
+        return {**changes, **preset(name, known), **given}
+    except LocalchatError as error:
+        raise click.BadParameter(f"{error}: {error.hint}", param_hint="--preset") from error
+
+
 def check_sampling(changes: dict[str, Any]) -> None:
     """A number out of its range is wrong usage, and is said before a model is loaded."""
     from localchat.sampling import Sampling, overridden

@@ -10,6 +10,7 @@ import click
 
 from localchat import __version__
 from localchat.arguments import loading_options, model_named, remote_model, remote_options, settings
+from localchat.commands.history import history
 from localchat.commands.library import catalog, models, remove, show, verify
 from localchat.commands.machine import doctor, hardware, plan
 from localchat.commands.making import convert, pull
@@ -77,7 +78,7 @@ def app(
     run_app(settings(), chosen, Launch(context or 0, rpc))
 
 
-for command in (run, pull, convert, models, show, verify, remove, catalog, plan, hardware, doctor, bench):
+for command in (run, pull, convert, models, show, verify, remove, catalog, plan, hardware, doctor, bench, history):
     localchat.add_command(command)
 
 

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from fakes import ScriptedEngine
-from made_up import GIB, plan
+from made_up import GIB, hardware, plan
 
 from localchat.catalog import lookup
+from localchat.doctor.finding import Finding
 from localchat.errors import LocalchatError
 from localchat.history.store import History
 from localchat.keeper import Kept
 from localchat.launch import Launched
 from localchat.library import Installed, Receipt, folder_for, record
 from localchat.paths import history_file
+from localchat.plan.hardware import Hardware
 from localchat.pull.events import Progress, Pull, PullEvent
 from localchat.pull.offers import Offer
 from localchat.settings import Settings
@@ -84,6 +86,8 @@ class FakeServices:
         pulls: Iterable[PullEvent | LocalchatError] = (),
         settings: Settings | None = None,
         notes: Sequence[str] = (),
+        machine: Callable[[], Hardware] = hardware,
+        examine: Callable[[], list[Finding]] = list,
     ) -> None:
         """`notes` are those of all loads but the first."""
         self.engines, self.pulls, self.notes = list(engines), pulls, tuple(notes)
@@ -94,8 +98,9 @@ class FakeServices:
         self.loads: list[str] = []
         self.pull_closed = False
         self.services = Services(
-            History(history_file()), settings or Settings(), self._launch, lambda: list(offers), self._pull
-        )
+            History(history_file()), settings or Settings(titles=False), self._launch, lambda: list(offers), self._pull,
+            machine=machine, examine=examine,
+        )  # fmt: skip
 
     def app(self, model: Installed | None) -> LocalchatApp:
         return make_app(self.services, model)

@@ -203,7 +203,8 @@ def test_a_terminal_that_shows_too_little_is_a_note(
 
 def test_a_terminal_that_does_not_tell_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = SimpleNamespace(isatty=lambda: True, fileno=lambda: -1, encoding="utf-8")
-    monkeypatch.setattr(terminal, "sys", SimpleNamespace(stdout=screen, stderr=None, platform="linux"))
+    streams = {"stdout": screen, "stderr": None, "__stdout__": screen, "__stderr__": None}
+    monkeypatch.setattr(terminal, "sys", SimpleNamespace(**streams, platform="linux"))
     monkeypatch.setenv("TERM", "xterm-256color")
     assert only(check_terminal()).sentence == "80 columns, 24 lines, colors and UTF-8"
 

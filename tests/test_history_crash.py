@@ -83,6 +83,8 @@ def check_integrity(path: Path) -> None:
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    for table in ("message_words", "title_words"):  # raises where the index is not that of the texts
+        connection.execute(f"INSERT INTO {table}({table}, rank) VALUES ('integrity-check', 1)")
     connection.close()
 
 
@@ -127,6 +129,51 @@ def test_two_threads_and_two_programs_lose_nothing_of_each_others(tmp_path: Path
         assert [text for text in found if text.rpartition(" ")[0] == name] == [f"{name} {i}" for i in range(EACH)]
     for history in histories:
         history.close()
+    check_integrity(path)
+
+
+RESTLESS = """
+import random, sys
+from pathlib import Path
+from localchat.errors import LocalchatError
+from localchat.history.store import History
+history, chance = History(Path(sys.argv[1])), random.Random(int(sys.argv[2]))
+for step in range(150):
+    number = chance.randrange(1, 5)
+    try:
+        messages = history.messages(number)
+        some = chance.choice(messages).id if messages else None
+        match chance.randrange(8):
+            case 0: history.ask(number, f"question {step}", instead_of=some)
+            case 1: history.draft(number, "tiny").finish(f"reply {step}", chance.choice(["stop", "stopped"]))
+            case 2: history.remove_message(some) if some else None
+            case 3: history.delete(number) or history.restore(number)
+            case 4: history.switch(some, chance.choice([-1, 1])) if some else None
+            case 5: history.rename(number, f"title {step}")
+            case 6: history.search(f"question {step}")
+            case 7: history.purge()
+    except LocalchatError as error:
+        if "cannot be used" in str(error):
+            raise
+"""
+
+
+def test_programs_that_do_everything_at_once_leave_a_sound_history(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    history = History(path)
+    for index in range(4):
+        history.ask(history.begin(f"talk {index}", "tiny", "Be kind."), "Hello")
+    programs = [
+        subprocess.Popen([sys.executable, "-c", RESTLESS, str(path), str(seed)], stderr=subprocess.PIPE, text=True)
+        for seed in range(3)
+    ]
+    assert [(program.communicate()[1], program.returncode) for program in programs] == [("", 0)] * 3
+    for heading in history.conversations():
+        messages = history.messages(heading.id)
+        assert messages[0].role == "system"
+        assert all(1 <= message.place <= message.places for message in messages)
+    history.close()
+    check_integrity(path)
 
 
 @pytest.mark.parametrize("programs", [6])

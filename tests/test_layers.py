@@ -19,14 +19,18 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"tui"}), frozenset({"server"}), frozenset({"answer"})),
     (
         frozenset({"chat"}), frozenset({"pull"}), frozenset({"launch", "keeper", "lifetime"}), frozenset({"doctor"}),
-        frozenset({"bench"}),
+        frozenset({"bench"}), frozenset({"slowness", "conditions"}),
     ),
     (frozenset({"plan"}), frozenset({"engine"}), frozenset({"convert"})),
     (
         frozenset({"prompt"}), frozenset({"guard"}), frozenset({"history"}), frozenset({"kernels"}),
         frozenset({"llama"}), frozenset({"library", "catalog", "gguf_file"}),
     ),
-    (frozenset({"__init__", "errors", "settings", "paths", "text", "files", "conversation", "sampling", "child"}),),
+    (
+        frozenset({
+            "__init__", "errors", "settings", "presets", "paths", "text", "files", "conversation", "sampling", "child",
+        }),
+    ),
 )  # fmt: skip
 FOREIGN = {
     "llama_cpp": "llama", "textual": "tui", "fastapi": "server", "sentencepiece": "convert", "tokenizers": "convert",

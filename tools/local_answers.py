@@ -73,6 +73,7 @@ class Site:
 
     url: str
     cdn_url: str
+    ids: Callable[[], list[str]]
     repository: Callable[[str], Repository | None]
     blob: Callable[[str], StoredFile | None]
     gated: Collection[str]
@@ -136,6 +137,13 @@ def _info(site: Site, asked: Asked, repo: str, revision: str = "main") -> Answer
     repository = _at(site.visible(asked, repo), revision)
     gated, private = repo in site.gated, repo in site.private
     return json_answer(repository.info(blobs=asked.wants("blobs"), gated=gated, private=private))
+
+
+def _search(site: Site, asked: Asked) -> Answer:
+    wanted, limit = asked.query("search").lower(), int(asked.query("limit") or 1000)
+    names = [repo for repo in site.ids() if wanted in repo.lower() and repo not in site.private]
+    found = ((site.repository(repo), repo in site.gated) for repo in names[:limit])
+    return json_answer([one.listed(gated=gated) for one, gated in found if one])
 
 
 def _tree(site: Site, asked: Asked, repo: str, revision: str, folder: str = "") -> Answer:
@@ -220,6 +228,7 @@ _REVISION = r"(?P<revision>[^/]+)"
 # An encoded slash is plain in the folder of `tree`, where the client sends it, but a trick in the file of `resolve`.
 _FILE = r"(?P<name>(?:(?!%2[fF]).)+)"
 ROUTES: tuple[tuple[str, re.Pattern[str], Callable[..., Answer]], ...] = (
+    ("GET", re.compile(r"/api/models"), _search),
     ("GET", re.compile(rf"/api/models/{_REPO}(?:/revision/{_REVISION})?"), _info),
     ("GET", re.compile(rf"/api/models/{_REPO}/tree/{_REVISION}(?:/(?P<folder>.+))?"), _tree),
     ("POST", re.compile(rf"/api/models/{_REPO}/paths-info/{_REVISION}"), _paths_info),

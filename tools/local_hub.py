@@ -65,7 +65,7 @@ class LocalHub:
         self._servers = (_Server(self, port), _Server(self, 0))
         self.url, self.cdn_url = (server.url for server in self._servers)
         rights = (gated, private, token, moved or {})
-        self._site = Site(self.url, self.cdn_url, self._repository, self._blobs.get, *rights, page_size)
+        self._site = Site(self.url, self.cdn_url, self._ids, self._repository, self._blobs.get, *rights, page_size)
 
     def __enter__(self) -> Self:
         for server in self._servers:
@@ -117,6 +117,9 @@ class LocalHub:
         size = CHUNK_BYTES if self._rate is None else max(1, min(CHUNK_BYTES, int(self._rate / 20)))
         content = _content(body.file.path, body.span[: self._take_cut(len(body))], size)
         return map(_spoiled, content) if self.lie == "wrong-hash" else content
+
+    def _ids(self) -> list[str]:
+        return repository_ids(self._root)
 
     def _repository(self, repo: str) -> Repository | None:
         with self._lock:

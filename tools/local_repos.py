@@ -12,6 +12,7 @@ from typing import Any
 
 REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
+TAGGED = ("safetensors", "gguf")
 # The Hub's own limit for a file kept in git; anything larger must go through LFS.
 GIT_LIMIT_BYTES = 10_000_000
 # What git and huggingface_hub leave in a checkpoint's folder is never part of the repository.
@@ -80,6 +81,11 @@ class Repository:
             "tags": [],
             "siblings": [file.sibling() if blobs else {"rfilename": file.name} for file in files],
         }
+
+    def listed(self, *, gated: bool) -> Json:
+        """The repository as a search lists it: with the kinds of its weights as tags."""
+        tags = sorted({kind for kind in TAGGED for name in self.files if name.endswith(f".{kind}")})
+        return {**self.info(blobs=False, gated=gated, private=False), "tags": tags, "downloads": 0, "likes": 0}
 
     def tree(self, folder: str = "", *, recursive: bool, expand: bool = False) -> list[Json]:
         """Files and folders below `folder`, sorted by path; empty when there is no such folder."""

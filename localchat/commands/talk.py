@@ -18,6 +18,7 @@ from localchat.arguments import (
     remote_options,
     remote_words,
     settings,
+    with_preset,
 )
 
 
@@ -25,6 +26,7 @@ from localchat.arguments import (
 @click.argument("model", required=False)
 @click.argument("prompt", required=False)
 @click.option("--system", help="System message; an empty one leaves it to the model.")
+@click.option("--preset", metavar="NAME", help="A sampling preset; what is given beside it is stronger.")
 @click.option("--temperature", type=float, help="0 always takes the likeliest token.")
 @click.option("--top-k", type=int, help="Keep the k likeliest tokens.")
 @click.option("--top-p", type=float, help="Keep the likeliest tokens of this much probability together.")
@@ -46,7 +48,7 @@ from localchat.arguments import (
 def run(
     model: str | None, prompt: str | None, system: str | None, stop: tuple[str, ...], context: int | None,
     rpc: tuple[str, ...], remote: str | None, token: str | None, as_json: bool, schema: Path | None,
-    grammar: Path | None, session: str, **sampling: Any,
+    grammar: Path | None, session: str, preset: str | None, **sampling: Any,
 ) -> None:  # fmt: skip
     """Answer one prompt, given as an argument, on standard input, or both.
 
@@ -57,6 +59,7 @@ def run(
     from localchat.launch import Launch
     from localchat.printing import print_json
 
+    sampling = with_preset(preset, sampling)
     if schema and grammar:
         raise click.UsageError("give --schema or --grammar, not both")
     if sampling["logprobs"] is not None and not as_json:

@@ -14,7 +14,10 @@ COLUMNS, LINES = 80, 24
 
 def check_terminal() -> list[Finding]:
     """Its kind, colors, encoding and size, where there is one."""
-    streams = [stream for stream in (sys.stdout, sys.stderr) if stream is not None and stream.isatty()]
+    pairs = ((sys.stdout, sys.__stdout__), (sys.stderr, sys.__stderr__))
+    # within the app something that is no real stream stands in the place of each
+    real = [given if hasattr(given, "encoding") else original for given, original in pairs]
+    streams = [stream for stream in real if stream is not None and stream.isatty()]
     if not streams:
         return [Finding("terminal", "ok", "no terminal is attached, so there is nothing to look at")]
     try:

@@ -16,8 +16,9 @@ class Named:
         self._history, self._name = history, one_line(name, TITLE_CHARACTERS).strip()
         if not self._name:
             raise LocalchatError("a session needs a name", "give --session a word")
-        found = [heading.id for heading in history.conversations() if heading.title == self._name]
-        self._number = found[0] if found else None
+        found = [heading for heading in history.conversations() if heading.title == self._name]
+        latest = max(found, key=lambda heading: heading.updated_at, default=None)
+        self._number = latest.id if latest else None
 
     def ask(self, question: str, model: str, system: str) -> tuple[Conversation, SavedDraft]:
         """Keep a question; all that was said, for the model, and where its reply is kept.

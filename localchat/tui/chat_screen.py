@@ -1,268 +1,286 @@
-"""The chat: transcript, status line and input. Workers post messages; the handlers here alone change the screen."""
+"""The chat: transcript, status line and input. `Conversing` says what happens, and this passes it on to who shows it.
+
+Other screens are imported when they are asked for: the first one should be there at once.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.reactive import reactive
 from textual.screen import Screen
-from textual.widgets import Footer
 
-from localchat.engine.events import Piece
-from localchat.errors import EngineDied, LocalchatError
 from localchat.library import Installed
-from localchat.lifetime import GivenUp
-from localchat.prompt.ledger import Ledger
-from localchat.text import clean
-from localchat.tui.bubble import Bubble
-from localchat.tui.chosen import Chosen, label, manners
-from localchat.tui.desk import Desk
-from localchat.tui.history_screen import HistoryScreen
-from localchat.tui.note import Note
-from localchat.tui.picker_screen import PickerScreen
+from localchat.text import clean, one_line
+from localchat.tui import told
+from localchat.tui.chosen import Chosen, label
+from localchat.tui.composer import Composer
+from localchat.tui.conversing import Conversing
+from localchat.tui.downloads import Downloads
+from localchat.tui.key_line import KeyLine
+from localchat.tui.preferences import Preferences
 from localchat.tui.prompt import Prompt
-from localchat.tui.seat import Seat
-from localchat.tui.services import Running, Services
-from localchat.tui.status import Situation, Status, after
+from localchat.tui.services import Services
+from localchat.tui.status import Status
+from localchat.tui.talk import Talk
 from localchat.tui.title import Title
-from localchat.tui.transcript import Transcript
-from localchat.tui.turn import Turn
 
 NOTE_SECONDS = 15  # to read two sentences
-FIRST_MESSAGES = 2  # a system message and a question
+RELOAD = ("Load the model again (Ctrl+R)", "screen.reload")
 
 
 class ChatScreen(Screen[None]):
     """Talk with the loaded model."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop"),
-        Binding("ctrl+r", "reload", "Load the model again"),
-        Binding("ctrl+n", "new", "New"),
-        Binding("ctrl+o", "conversations", "Conversations"),
-        Binding("ctrl+l", "models", "Models"),
+        Binding("escape", "stop", "Stop", id="stop", tooltip="Stop the reply; what was written stays"),
+        Binding("escape", "cancel_edit", "Cancel", id="cancel_edit", tooltip="Leave the message as it was"),
+        Binding("ctrl+r", "reload", "Load again", id="reload", tooltip="Load the model again"),
+        Binding("ctrl+r", "regenerate", "Regenerate", id="again", tooltip="Write another last reply"),
+        Binding("ctrl+n", "new", "New", id="new", tooltip="Begin a new conversation"),
+        Binding("ctrl+o", "conversations", "History", id="history", tooltip="Go back to an earlier conversation"),
+        Binding("ctrl+l", "models", "Models", id="models", tooltip="Choose another model, or get one"),
+        Binding("ctrl+t", "attach", "Attach", id="attach", tooltip="Attach a text file"),
+        Binding("f3", "hardware", "Hardware", id="hardware", tooltip="What this machine has and how it is used"),
+        Binding("f4", "system", "System", id="system", tooltip="The system prompt of this conversation"),
+        Binding("f5", "preset", "Preset", id="preset", tooltip="How replies of this conversation are sampled"),
     ]
-    is_writing: reactive[bool] = reactive(False, bindings=True)
-    is_dead: reactive[bool] = reactive(False, bindings=True)
-    """Did the engine not start, or die too often to be started again by itself?"""
 
-    def __init__(self, services: Services, model: Chosen | None) -> None:
+    def __init__(self, services: Services, model: Chosen | None, preferences: Preferences | None = None) -> None:
         super().__init__()
         self._services, self._model = services, model
-        self._desk = Desk(services.history)
-        self._bubble: Bubble | None = None
-        self._owes_reply = False  # a question waits for the model to be loaded
-        self._is_second_try = False  # the engine died over this question before
+        self._preferences = preferences or Preferences(services.settings)
+        self.conversing = Conversing(services, self._preferences, model)
+        self._composer = Composer(services.history.inputs)
 
     def compose(self) -> ComposeResult:
-        yield Seat(self._services)
-        yield Turn()
+        yield self.conversing
         yield Title()
-        yield Transcript()
-        yield Status()
-        yield Prompt()
-        yield Footer(show_command_palette=False)
+        yield Talk(self.conversing)
+        yield Status(self._services.machine)
+        yield self._composer
+        yield KeyLine()
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
+        self._downloads = Downloads(self.app, self._services.pull)
+        self._downloads.changed.subscribe(self, self._show_downloads)
+        with self.conversing.telling():
+            self._open(self._services.history.latest())
         self.query_one(Prompt).focus()
-        self._desk.open_latest()
-        await self._show_conversation()
         if self._model is None:
-            self.action_models()
+            self._welcome()
         else:
             self._load(self._model)
 
+    def _welcome(self) -> None:
+        """Nothing can be said before there is a model."""
+        from localchat.tui.picker_screen import PickerScreen
+
+        self.app.push_screen(PickerScreen(self._services, None, self._downloads), self._load)
+
+    def on_unmount(self) -> None:
+        self._keep_draft()
+
+    @property
+    def is_writing(self) -> bool:
+        """Is a reply written in the open conversation?"""
+        return self.conversing.is_writing
+
+    @property
+    def is_dead(self) -> bool:
+        """Does it take the user to start the engine?"""
+        return self.conversing.is_dead
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that make no sense now are not shown."""
-        return {"stop": self.is_writing, "reload": self.is_dead}.get(action, True)
+        return {
+            "stop": self.is_writing,
+            "cancel_edit": self._composer.edited is not None and not self.is_writing,
+            "reload": self.is_dead,
+            "regenerate": not self.is_dead and not self.conversing.must_wait and self.conversing.can_regenerate,
+        }.get(action, True)
 
     # The model
 
     def action_models(self) -> None:
         """Choose another model, or get one."""
-        here = self._model if isinstance(self._model, Installed) else None
-        self.app.push_screen(PickerScreen(self._services, here), self._load)
+        from localchat.tui.library_screen import LibraryScreen
+
+        model = self.conversing.model
+        current = model if isinstance(model, Installed) else None
+        self.app.push_screen(LibraryScreen(self._services, self._downloads, current), self._load)
 
     def action_reload(self) -> None:
         """Start the engine again after it ended."""
-        self._load(self._model)
+        self._load(self.conversing.model)
+
+    def action_hardware(self) -> None:
+        """What this machine has and how it is used."""
+        from localchat.tui.hardware_screen import HardwareScreen
+
+        self.app.push_screen(HardwareScreen(self._services, self.conversing.running))
 
     def _load(self, model: Chosen | None) -> None:
-        if model is None:
-            return
-        self._abandon_turn()
-        self._model, self.is_dead = model, False
-        self.query_one(Title).model = label(model)
-        self.query_one(Status).situation = Situation("loading", "busy")
-        self.query_one(Seat).load(model)
+        if model is not None:
+            self.query_one(Title).model = label(model)
+            self.conversing.load(model)
 
-    @on(Seat.Loading)
-    def _show_loading(self, message: Seat.Loading) -> None:
-        self._change(state=f"loading {message.fraction:.0%}")
-
-    @on(Seat.Loaded)
-    async def _show_loaded(self, message: Seat.Loaded) -> None:
-        self._model = message.running.model  # a server's may get its name only now
-        self._change(
-            state="ready",
-            mood="ready",
-            window_tokens=message.running.engine.loaded.context,
-            used_tokens=0,
-            reply_tokens=0,
-        )
-        self._show_running(message.running)
-        if self._owes_reply and self._desk.has_open_question:
-            self._begin_reply(message.running)
-
-    def _show_running(self, running: Running) -> None:
-        self.query_one(Title).model = running.title
-        for note in running.notes:
-            self.notify(clean(note), severity="warning", timeout=NOTE_SECONDS, markup=False)
-
-    @on(Seat.NotLoaded)
-    async def _show_not_loaded(self, message: Seat.NotLoaded) -> None:
-        self._change(state="not loaded", mood="broken")
-        self.is_dead = True
-        await self._show_error(message.error)
+    def _show_downloads(self, downloads: Downloads) -> None:
+        self.query_one(Title).download = downloads.words
 
     # The conversation
 
-    async def action_new(self) -> None:
+    def action_new(self) -> None:
         """Begin a new conversation."""
-        self._desk.number = None
-        await self._open()
+        self._leave_for(None)
 
     def action_conversations(self) -> None:
         """Go back to an earlier conversation."""
-        self.app.push_screen(HistoryScreen(self._services.history, self._desk.number), self._open_chosen)
+        from localchat.tui.history_screen import HistoryScreen
 
-    async def _open_chosen(self, number: int | None) -> None:
-        if number is not None:
-            self._desk.number = number
-            await self._open()
+        self._keep_draft()
+        history, number = self._services.history, self.conversing.desk.number
+        self.app.push_screen(HistoryScreen(history, number), self._open_chosen)
 
-    async def _open(self) -> None:
-        self._abandon_turn()
-        self._owes_reply = False
-        await self._show_conversation()
+    def action_system(self) -> None:
+        """Change the system prompt of this conversation."""
+        from localchat.tui.system_screen import SystemScreen
+
+        desk, default = self.conversing.desk, self.conversing.default_system
+        with self.conversing.telling():
+            self.app.push_screen(SystemScreen(desk.system, default, is_new=desk.number is None), self._set_system)
+
+    def action_preset(self) -> None:
+        """Change how replies of this conversation are sampled."""
+        from localchat.tui.preset_screen import PresetScreen
+
+        with self.conversing.telling():
+            self.app.push_screen(PresetScreen(self.conversing.desk.preset, self._preferences), self._set_preset)
+
+    def _set_system(self, text: str | None) -> None:
+        if text is not None and text != self.conversing.desk.system:
+            with self.conversing.telling():
+                self.conversing.desk.system = text
+            self.conversing.show()
+
+    def _set_preset(self, name: str | None) -> None:
+        if name is not None:
+            with self.conversing.telling():
+                self.conversing.desk.preset = name
+
+    def _open_chosen(self, number: int | None) -> None:
+        if number is not None and number != self.conversing.desk.number:
+            self._leave_for(number)
+
+    def _leave_for(self, number: int | None) -> None:
+        self._keep_draft()
+        self._open(number)
         self.query_one(Prompt).focus()
 
-    async def _show_conversation(self) -> None:
-        self.query_one(Title).text = self._desk.title
-        self._change(used_tokens=0, reply_tokens=0, dropped_turns=0)
-        await self.query_one(Transcript).show(self._desk.messages)
+    def _open(self, number: int | None) -> None:
+        self.conversing.open(number)
+        with self.conversing.telling():
+            self._composer.open(self.conversing.desk.unsent)
 
-    # A turn
+    @on(Composer.Drafted)
+    def _keep_draft(self) -> None:
+        with self.conversing.telling():
+            self.conversing.desk.unsent = self._composer.draft
 
-    @on(Prompt.Submitted)
-    async def _ask(self, message: Prompt.Submitted) -> None:
-        if self._model is None:
+    # Asking
+
+    @on(Composer.Sent)
+    def _ask(self, message: Composer.Sent) -> None:
+        if self.conversing.model is None:
             self.action_models()
-            return
-        if self.is_writing:
-            self.notify("Wait for the reply, or stop it with Escape.", markup=False)
-            return
-        self.query_one(Prompt).put("")
-        self._desk.ask(message.text, self._model, self._services.settings.system or manners(self._model).system)
-        await self._show_question(message.text)
-        self._owes_reply = True
-        if (running := self.query_one(Seat).taken) is not None:
-            self._begin_reply(running)
+        elif reason := self.conversing.must_wait:
+            self.notify(reason, markup=False)
+        elif self.conversing.ask(message.text, message.instead_of):
+            self._composer.clear()
 
-    async def _show_question(self, text: str) -> None:
-        """The first one comes with the system message that it is asked under."""
-        if len(self._desk.messages) <= FIRST_MESSAGES:
-            await self._show_conversation()
-        else:
-            await self.query_one(Transcript).add(Bubble("user", "You", text))
-            self.query_one(Transcript).anchor()
+    @on(Talk.Edit)
+    def _edit(self, message: Talk.Edit) -> None:
+        self._composer.edit(message.question.id, message.question.text)
 
-    def _begin_reply(self, running: Running, *, is_second_try: bool = False) -> None:
-        self.is_writing, self._owes_reply, self._is_second_try = True, False, is_second_try
-        conversation, draft = self._desk.begin_reply(running.model)
-        self._change(state="thinking", mood="busy")
-        self.query_one(Turn).reply(running, conversation, draft)
+    def action_cancel_edit(self) -> None:
+        """Leave the message as it was."""
+        self._composer.cancel_edit()
 
     def action_stop(self) -> None:
         """Stop the reply; what was written stays."""
-        self._change(state="stopping")
-        self.query_one(Turn).stop()
+        self.conversing.stop()
 
-    def _abandon_turn(self) -> None:
-        """Stop the reply because something else begins; it is kept, but its end is not shown any more."""
-        turn = self.query_one(Turn)
-        if turn.is_busy:
-            turn.abandon()
-            self.is_writing, self._bubble = False, None
-            self._change(state="ready", mood="ready")
+    def action_regenerate(self) -> None:
+        """Write another reply in the place of the last one."""
+        self.conversing.regenerate_last()
 
-    @on(Turn.Said)
-    async def _show_event(self, message: Turn.Said) -> None:
-        if not self.query_one(Turn).hears(message):
-            return
+    def action_attach(self) -> None:
+        """Attach a text file."""
+        self._composer.ask_for_file()
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Whatever has the focus, a paste goes into the input."""
+        self.query_one(Prompt).paste(event.text)
+
+    # What is told
+
+    @on(told.Opened)
+    async def _show_opened(self, message: told.Opened) -> None:
+        self._show_title()
+        await self.query_one(Talk).show(message)
+
+    @on(told.Asked)
+    async def _show_asked(self, message: told.Asked) -> None:
+        await self.query_one(Talk).ask(message.question)
+
+    @on(told.Wrote)
+    async def _show_wrote(self, message: told.Wrote) -> None:
+        await self.query_one(Talk).write(message.reply, message.text)
+
+    @on(told.Finished)
+    async def _show_finished(self, message: told.Finished) -> None:
+        await self.query_one(Talk).finish(message.reply)
+
+    @on(told.Dropped)
+    def _show_dropped(self, message: told.Dropped) -> None:
+        self.query_one(Talk).transcript.set_dropped(message.ids)
+
+    @on(told.Failed)
+    async def _show_failed(self, message: told.Failed) -> None:
+        await self.query_one(Talk).fail(message.error, RELOAD if self.is_dead else None)
+
+    @on(told.GaveBack)
+    def _take_back(self, message: told.GaveBack) -> None:
+        self._composer.give_back(message.text, message.instead_of)
+
+    @on(told.Situated)
+    def _show_situation(self, message: told.Situated) -> None:
         status = self.query_one(Status)
-        status.situation = after(status.situation, message.event)
-        if isinstance(message.event, Ledger):
-            self._show_news()
-        elif isinstance(message.event, Piece):
-            await self._write(message.event.text)
+        if message.event is not None:
+            status.hear(message.event)
+        status.situation = message.situation
 
-    def _show_news(self) -> None:
-        """The engine may have been started again, or loaded after it was put away: show how it runs now."""
-        if (running := self.query_one(Seat).renew()) is not None:
-            self._show_running(running)
+    @on(told.Runs)
+    def _show_running(self, message: told.Runs) -> None:
+        running, title = message.running, self.query_one(Title)
+        title.model, title.detail = running.title, running.detail
+        self.query_one(Status).take(running)
+        for note in running.notes:
+            self.notify(clean(note), severity="warning", timeout=NOTE_SECONDS, markup=False)
 
-    async def _write(self, text: str) -> None:
-        if self._bubble is None:
-            self._change(state="writing")
-            self._bubble = Bubble("assistant", self._model.name if self._model else "")
-            await self.query_one(Transcript).add(self._bubble)
-        await self._bubble.write(text)
+    @on(told.Elsewhere)
+    def _show_elsewhere(self, message: told.Elsewhere) -> None:
+        title = one_line(message.title, 60)
+        if message.error is None:
+            self.notify("The reply is there.", title=title, markup=False)
+        else:
+            self.notify(clean(f"{message.error}"), title=title, severity="warning", markup=False)
 
-    @on(Turn.Ended)
-    async def _end_turn(self, message: Turn.Ended) -> None:
-        if not self.query_one(Turn).hears(message):
-            return
-        was_reply, self.is_writing = self.is_writing, False
-        bubble, self._bubble = self._bubble, None
-        if bubble is not None and (last := self._desk.messages[-1]).role == "assistant":
-            await bubble.finish(last.text, last.state)
-        self._change(state="ready", mood="ready")
-        self._show_news()
-        is_death = was_reply and isinstance(message.error, EngineDied)
-        if isinstance(message.error, GivenUp):
-            self.is_dead, self._owes_reply = True, was_reply
-            self._change(state="engine stopped", mood="broken")
-        elif was_reply and self._desk.has_open_question and (not is_death or self._is_second_try):
-            await self._give_back()
-        if message.error is not None:
-            await self._show_error(message.error)
-        if is_death and not self.is_dead:
-            self._recover()
-
-    def _recover(self) -> None:
-        """The engine is being started again. A question that got no word is asked once more: it may be the cause."""
-        running = self.query_one(Seat).taken
-        if running is not None and self._desk.has_open_question:
-            self._begin_reply(running, is_second_try=True)
-        elif running is not None:
-            self._change(state="starting again", mood="busy")
-            self.query_one(Turn).wake(running)
-
-    async def _give_back(self) -> None:
-        """A question that got no answer goes back into the input."""
-        self.query_one(Prompt).put(self._desk.take_back())
-        await self._show_conversation()
-
-    async def _show_error(self, error: LocalchatError) -> None:
-        offer = ("Load the model again (Ctrl+R)", "screen.reload") if self.is_dead else None
-        await self.query_one(Transcript).add(Note(error, offer))
-
-    def _change(self, **changes: Any) -> None:
-        """Change some facts of the status line."""
-        status = self.query_one(Status)
-        status.situation = replace(status.situation, **changes)
+    @on(told.Retitled)
+    def _show_title(self) -> None:
+        others = self.conversing.busy_elsewhere
+        with self.conversing.telling():
+            title = self.conversing.desk.title
+            self.query_one(Title).text = f"{title}  ·  {others} more being written" if others else title

@@ -25,6 +25,10 @@ class Note(Vertical):
             label, action = self._offer
             yield Button(Content(label), action=action, compact=True, variant="error")
 
+    def again(self) -> Note:
+        """Another one that says the same."""
+        return Note(self._error, self._offer)
+
 
 def _sentence(text: str) -> str:
     line = one_line(text, 1000)

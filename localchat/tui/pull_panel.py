@@ -1,54 +1,65 @@
-"""How a pull goes: what is done, a bar, and in words how much, how fast and how long still."""
+"""How a pull goes: its name and state, a bar for each step, and in words how much, how fast and how long still."""
 
 from __future__ import annotations
 
-from textual.app import ComposeResult
-from textual.containers import Vertical
+from textwrap import wrap
+
 from textual.content import Content
-from textual.widgets import ProgressBar, Static
+from textual.widgets import Static
 
-from localchat.errors import LocalchatError
-from localchat.pull.events import Chosen, Progress
-from localchat.pull.pace import Pace
 from localchat.text import one_line
+from localchat.tui.download import Bar, Download, bars, facts
+
+LABEL_CELLS, PERCENT_CELLS, WIDEST_BAR = 10, 7, 60
+STATE_STYLES = {"done": "$text-success", "failed": "$text-error", "stopped": "$text-warning"}
 
 
-class PullPanel(Vertical):
-    """Hidden until something is pulled."""
+class PullPanel(Static):
+    """One download; empty until there is one."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.display = False
-        self._pace = Pace()
+        self._download: Download | None = None
 
-    def compose(self) -> ComposeResult:
-        yield Static(classes="what")
-        yield ProgressBar(show_eta=False, show_percentage=True)
-        yield Static(classes="facts")
+    def show(self, download: Download) -> None:
+        """Show how far it is."""
+        self._download = download
+        self.update(panel(download, self.content_size.width))
 
-    def begin(self, source: str) -> None:
-        """A pull begins."""
-        self._pace = Pace()
-        self.display = True
-        self.remove_class("-failed")
-        self.query_one(ProgressBar).update(total=None, progress=0)
-        self.query_one(".what", Static).update(Content(f"Looking at {one_line(source)} …"))
-        self.say("")
+    def on_resize(self) -> None:
+        """The bars are as wide as there is room."""
+        if self._download is not None:
+            self.update(panel(self._download, self.content_size.width))
 
-    def show(self, event: Chosen | Progress) -> None:
-        """What was chosen, or how far it is."""
-        if isinstance(event, Chosen):
-            self.query_one(".what", Static).update(Content(one_line("; ".join(event.plan.reasons), 500)))
-            return
-        self.query_one(ProgressBar).update(total=event.total_bytes, progress=event.done_bytes)
-        self.say(f"{self._pace.words(event)} · {one_line(event.item, 60)}")
 
-    def say(self, text: str) -> None:
-        """Words below the bar."""
-        self.query_one(".facts", Static).update(Content(text))
+def panel(download: Download, width: int) -> Content:
+    """A download on some lines of at most `width` cells."""
+    quant = f" · {download.chosen.plan.quant}" if download.chosen else ""
+    head = Content.assemble(
+        (one_line(download.name, 50), "bold"), (quant, "$foreground 55%"),
+        "  ", (download.state, STATE_STYLES.get(download.state, "$accent")),
+    )  # fmt: skip
+    if download.error is not None and download.state == "failed":
+        what = [Content(line) for line in _wrapped(str(download.error), width)]
+        hint = [Content.styled(line, "$foreground 70%") for line in _wrapped(download.error.hint, width)]
+        return Content("\n").join([head, *what, *hint])
+    lines = [_bar(bar, width) for bar in bars(download)] if download.state != "done" else []
+    about = Content.styled(f"  {facts(download, width - 2)}", "$foreground 55%")
+    return Content("\n").join([head, *lines, about])
 
-    def fail(self, error: LocalchatError) -> None:
-        """The pull failed; the panel stays with the reason."""
-        self.add_class("-failed")
-        self.query_one(".what", Static).update(Content(one_line(str(error), 500)))
-        self.say(one_line(error.hint, 500))
+
+def _bar(bar: Bar, width: int) -> Content:
+    cells = max(4, min(WIDEST_BAR, width - LABEL_CELLS - PERCENT_CELLS - 2))
+    filled = round(cells * bar.fraction)
+    return Content.assemble(
+        (f"  {bar.label:{LABEL_CELLS - 2}}  ", "$foreground 70%"),
+        ("━" * filled, "$primary"),
+        ("─" * (cells - filled), "$foreground 30%"),
+        f"{100 * bar.fraction:5.0f} %",
+    )
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """A sentence on lines that fit below the name."""
+    line = one_line(text, 500)
+    return wrap(f"{line[:1].upper()}{line[1:]}.", max(20, width), initial_indent="  ", subsequent_indent="  ")

@@ -6,22 +6,27 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from localchat.doctor.finding import Finding
 from localchat.engine.events import Engine, Loading, Remote
 from localchat.engine.remote import RemoteEngine, RemoteModel
 from localchat.history.store import History
 from localchat.keeper import Kept, keep
 from localchat.launch import Launch
-from localchat.paths import history_file
+from localchat.library import Installed, remove
+from localchat.paths import history_file, models_folder
+from localchat.plan.hardware import Hardware
+from localchat.plan.here import this_machine
+from localchat.plan.places import place, threads
 from localchat.plan.plan import Plan
 from localchat.plan.wish import Wish
 from localchat.pull.events import Pull
 from localchat.pull.install import pull
 from localchat.pull.offers import Offer, offers
+from localchat.pull.search import Found, search
 from localchat.pull.source import parse
+from localchat.pull.verify import Verifying, verify
 from localchat.settings import Settings
 from localchat.tui.chosen import Chosen
-
-PLACES = {"gpu": "GPU", "memory": "CPU", "partial": "GPU and CPU"}
 
 
 class ClosableEngine(Engine, Protocol):
@@ -54,8 +59,13 @@ class Running:
     @property
     def title(self) -> str:
         """The model, and where it runs."""
-        where = (self.plan.quant, PLACES[self.plan.fits]) if self.plan else (self.place,)
+        where = (self.plan.quant, place(self.plan)) if self.plan else (self.place,)
         return " · ".join((self.model.name, *where))
+
+    @property
+    def detail(self) -> str:
+        """What is said of the place where there is room."""
+        return threads(self.plan) if self.plan else ""
 
     def wake(self) -> Generator[Loading]:
         """Wait until the engine is loaded, which may have died or been put away. Raises LocalchatError, EngineDied."""
@@ -69,6 +79,16 @@ class Running:
         return replace(self, plan=self.engine.plan, notes=self.engine.take_notes())
 
 
+def _machine() -> Hardware:
+    return this_machine(models_folder()).hardware
+
+
+def _examine() -> list[Finding]:
+    from localchat.doctor.examine import examine  # not needed before somebody asks for it
+
+    return examine()
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything with an effect that the app uses."""
@@ -80,19 +100,29 @@ class Services:
     offers: Callable[[], list[Offer]]
     pull: Callable[[str], Pull]
     """Installs a source as the user typed it."""
+    machine: Callable[[], Hardware] = _machine
+    """The machine as it is now; blocks, raises LocalchatError."""
+    examine: Callable[[], list[Finding]] = _examine
+    """Is the installation sound? Blocks for seconds."""
+    search: Callable[[str], list[Found]] = search
+    """Asks the Hub; blocks, raises LocalchatError."""
+    verify: Callable[[Installed], Verifying] = verify
+    remove: Callable[[str], int] = remove
+    """Deletes a model; blocks, returns the bytes of its file, raises LocalchatError."""
 
 
-def real_services(settings: Settings, how: Launch) -> Services:
-    """The real ones. `how` is what was asked for on the command line."""
+def real_services(settings: Settings, how: Launch, now: Callable[[], Settings] | None = None) -> Services:
+    """The real ones. `how` is what was asked for on the command line; `now` tells the settings, where they change."""
+    current = now or (lambda: settings)
 
     def start(model: Chosen, progress: Callable[[float], None]) -> Running:
         if isinstance(model, RemoteModel):
             return connected(model)
-        kept = keep(model, settings, progress, how)
+        kept = keep(model, current(), progress, how)
         return Running(model, kept, kept.plan, kept.take_notes())
 
     def install(source: str) -> Pull:
-        return pull(parse(source), Wish(context=how.context, threads=settings.threads))
+        return pull(parse(source), Wish(context=how.context, threads=current().threads))
 
     return Services(History(history_file()), settings, start, offers, install)
 

@@ -1,108 +1,138 @@
-"""The line above the input: what is going on, in words; how full the context is; how fast it goes."""
+"""The line above the input: what is going on, in words; how full the context is; how fast it goes, and why not faster.
+
+While a turn goes on, a worker looks at the machine every two seconds.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from textual import on, work
+from textual.app import RenderResult
 from textual.content import Content
+from textual.events import Resize
+from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
+from textual.worker import get_current_worker
 
 from localchat.chat import TurnEvent
-from localchat.engine.events import Done, Loading, Piece, Reading, Waiting
+from localchat.conditions import Watch
+from localchat.engine.events import Done
+from localchat.errors import LocalchatError
+from localchat.plan.hardware import Hardware
 from localchat.prompt.ledger import Ledger
-from localchat.text import clean
+from localchat.slowness import Conditions
+from localchat.tui.course import Course, followed, ticked
+from localchat.tui.judge import Judge
+from localchat.tui.services import Running
+from localchat.tui.situation import Situation, after
+from localchat.tui.status_line import lines
 
-BAR_CELLS = 12
-BUSY_CORES = 0.5  # of other programs: from here on they are felt
-SEPARATOR = "  ·  "
+__all__ = ["Situation", "Status", "after"]
 
-Mood = Literal["idle", "ready", "busy", "broken"]
-SIGNS: dict[Mood, tuple[str, str]] = {
-    "idle": ("○", "$foreground 50%"),
-    "ready": ("●", "$success"),
-    "busy": ("◐", "$warning"),
-    "broken": ("✖", "$error"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What is going on, as the status line and the title tell it."""
-
-    state: str = "no model"
-    mood: Mood = "idle"
-    used_tokens: int = 0
-    """Of the prompt."""
-    reply_tokens: int = 0
-    window_tokens: int = 0
-    dropped_turns: int = 0
-    tokens_per_second: float = 0.0
-    first_token_seconds: float = 0.0
-    other_cores: float = 0.0
-    """That other programs kept busy during the last reply."""
-
-
-def after(now: Situation, event: TurnEvent) -> Situation:
-    """The situation when this event has come."""
-    match event:
-        case Loading(fraction):
-            return replace(now, state=f"loading {fraction:.0%}", mood="busy")
-        case Ledger(window_tokens=window, used_tokens=used, dropped_turns=dropped):
-            return replace(
-                now, state="thinking", window_tokens=window, used_tokens=used, reply_tokens=0, dropped_turns=dropped
-            )
-        case Waiting() if not now.reply_tokens:
-            return replace(now, state="waiting")
-        case Reading(done, total) if done < total:
-            return replace(now, state=f"reading {done:,}/{total:,}")
-        case Piece(tokens=tokens):
-            return replace(now, reply_tokens=tokens)
-        case Done(usage=usage):
-            return replace(
-                now,
-                used_tokens=usage.prompt_tokens,
-                reply_tokens=usage.completion_tokens,
-                tokens_per_second=usage.tokens_per_second,
-                first_token_seconds=usage.first_token_seconds,
-                other_cores=usage.other_cores,
-            )
-    return now
+LOOK_SECONDS = 2.0
 
 
 class Status(Widget):
-    """One line; on a narrow screen the end of it is left out, the state never."""
+    """One line; a second one where the reason for being slow needs it. The state is never left out."""
 
     situation = reactive(Situation())
+    course = reactive(Course())
+    slow = reactive("")
+    """Why it is slow; empty where it is not."""
 
-    def render(self) -> Content:
-        now = self.situation
-        parts = [Content.assemble(SIGNS[now.mood], " ", (clean(now.state), "bold"))]
-        if now.window_tokens:
-            parts.append(_window(now))
-        if now.tokens_per_second:
-            parts.append(Content(f"{now.tokens_per_second:.1f} tokens/s"))
-            parts.append(Content(f"first after {now.first_token_seconds:.1f} s"))
-        if now.other_cores >= BUSY_CORES:
-            parts.append(Content.styled(f"slowed: other programs use {now.other_cores:.1f} cores", "$warning"))
-        return _fitting(parts, self.size.width)
+    @dataclass
+    class Looked(Message):
+        """How the machine is now."""
 
+        conditions: Conditions
+        unused_gpu: str | None
 
-def _fitting(parts: list[Content], width: int) -> Content:
-    """As many of the parts as have room, at least the first."""
-    line = parts[0]
-    for part in parts[1:]:
-        longer = Content(SEPARATOR).join((line, part))
-        if longer.cell_length > width:
-            break
-        line = longer
-    return line.truncate(width, ellipsis=True)
+    def __init__(
+        self, machine: Callable[[], Hardware] | None = None, look: Callable[[], Conditions] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        """`machine` tells of GPUs that lie idle; `look` and `clock` are there for tests."""
+        super().__init__()
+        self._machine, self._look, self._clock = machine, look or Watch().look, clock
+        self._judge = Judge()
 
+    def take(self, running: Running) -> None:
+        """This model runs now; its rate is judged from here on. To be told again whenever it may run differently."""
+        self._judge.take(running)
 
-def _window(now: Situation) -> Content:
-    used = now.used_tokens + now.reply_tokens
-    filled = min(BAR_CELLS, round(BAR_CELLS * used / now.window_tokens))
-    bar = (("━" * filled, "$primary"), ("━" * (BAR_CELLS - filled), "$foreground 20%"))
-    dropped = f", {now.dropped_turns} oldest turns left out" if now.dropped_turns else ""
-    return Content.assemble(*bar, f" {used:,} of {now.window_tokens:,}{dropped}")
+    def hear(self, event: TurnEvent) -> None:
+        """Something happened in the turn that is shown."""
+        at = self._clock()
+        self.situation, self.course = after(self.situation, event), followed(self.course, event, at)
+        if isinstance(event, Ledger):
+            self.slow = self._judge.begin()
+        elif isinstance(event, Done):
+            self.slow = self._judge.end(event.usage, self.course, at)
+
+    def on_mount(self) -> None:
+        self.set_interval(LOOK_SECONDS, self._tick)
+
+    def watch_situation(self, before: Situation, now: Situation) -> None:
+        """A first look is taken when a turn begins, from which the next one counts; with the turn its course ends."""
+        if now.mood == "busy" != before.mood:
+            self._observe()
+        if now.mood != "busy" and self.course.phase != "rest":
+            self.course = replace(self.course, phase="rest")
+        self._fit()
+
+    def watch_course(self) -> None:
+        self._fit()
+
+    def watch_slow(self) -> None:
+        self._fit()
+
+    @on(Resize)
+    def _fit(self) -> None:
+        """As high as what is to be said needs."""
+        self.set_class(len(self._lines()) > 1, "-two")
+
+    def render(self) -> RenderResult:
+        return Content("\n").join(self._lines())
+
+    def _lines(self) -> list[Content]:
+        now, course = self.situation, self.course
+        shown = replace(
+            now,
+            tokens_per_second=now.tokens_per_second or course.tokens_per_second,
+            first_token_seconds=now.first_token_seconds or course.first_token_seconds,
+        )
+        return lines(shown, self.slow, self.content_size.width)
+
+    # How the machine is
+
+    def _tick(self) -> None:
+        if self.situation.mood == "busy":
+            self.course = ticked(self.course, self._clock())
+            self._observe()
+
+    def _observe(self) -> None:
+        if self._judge.plan is not None:
+            self._look_around(self._judge.wants_gpus(self.course))
+
+    @work(thread=True, exclusive=True, group="look", exit_on_error=False)
+    def _look_around(self, wants_gpus: bool) -> None:
+        conditions, unused_gpu = self._look(), None
+        if wants_gpus and self._machine is not None:
+            with suppress(LocalchatError):
+                unused_gpu = next((gpu.name for gpu in self._machine().unused_gpus), "")
+        if not get_current_worker().is_cancelled:
+            self.post_message(self.Looked(conditions, unused_gpu))
+
+    def on_status_looked(self, message: Looked) -> None:
+        """Judge the reply that is being written."""
+        judge, now = self._judge, self.situation
+        if message.unused_gpu is not None:
+            judge.unused_gpu = message.unused_gpu
+        if now.mood == "busy" and self.course.phase != "rest":
+            tokens = now.used_tokens + now.reply_tokens
+            self.slow = judge.see(message.conditions, self.course, tokens, self._clock())
