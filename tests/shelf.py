@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from desk import FakeServices
+from desk import FakeServices, wait_until
 from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.types import CSSPathType
-from textual.widgets import Static
+from textual.widgets import Static, TabbedContent
 
 from localchat.library import Installed
 from localchat.tui.app import STYLES
@@ -34,8 +34,11 @@ class Shelf(App[None]):
         self.downloads = Downloads(self, fake.services.pull)
         self.chosen: list[Installed | None] = []
 
-    def open_library(self, current: Installed | None = None) -> None:
+    async def open_library(self, pilot: Pilot[None], current: Installed | None = None) -> None:
+        """Open it, and wait until it takes keys."""
         self._open(LibraryScreen(self.services, self.downloads, current))
+        await wait_until(lambda: any(tabs.active for tabs in self.screen.query(TabbedContent)))
+        await pilot.pause()
 
     def open_picker(self) -> None:
         self._open(PickerScreen(self.services, None, self.downloads))

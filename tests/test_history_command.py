@@ -15,7 +15,7 @@ from localchat.cli import main
 from localchat.history.days import by_day, day_name, when
 from localchat.history.saved import Heading
 from localchat.history.store import History
-from localchat.paths import history_file
+from localchat.paths import history_file, sessions_folder
 
 Captured = pytest.CaptureFixture[str]
 
@@ -161,10 +161,14 @@ def _end() -> str:
 def test_what_was_deleted_is_not_on_the_disk(capsys: Captured) -> None:
     said("Xyzzyplugh?", "Harmless.")
     said("Other", "Harmless.")
+    for name in ("0.kv", "0.json"):  # its tokens, where the engine keeps what it has read
+        (sessions_folder() / name).write_bytes(b"Xyzzyplugh")
     assert main(["history", "delete", "1", "--yes"]) == 0
     assert capsys.readouterr() == ("", "1 is deleted: Xyzzyplugh?\n")
     assert [one["id"] for one in facts(capsys, "list")] == [2]
-    assert not any(b"xyzzyplugh" in file.read_bytes().lower() for file in history_file().parent.iterdir())
+    files = [path for path in history_file().parent.rglob("*") if path.is_file()]
+    assert files
+    assert not any(b"xyzzyplugh" in file.read_bytes().lower() for file in files)
 
 
 # Days

@@ -22,8 +22,8 @@ from localchat.launch import Launch
 from localchat.paths import history_file
 from localchat.settings import Settings
 from localchat.tui.app import LocalchatApp, make_app
+from localchat.tui.library_screen import LibraryScreen
 from localchat.tui.note import Note
-from localchat.tui.picker_screen import PickerScreen
 from localchat.tui.prompt import Prompt
 from localchat.tui.services import Services, real_services
 from localchat.tui.status import Status
@@ -334,7 +334,7 @@ async def test_from_a_server_one_can_change_to_a_model_of_this_machine(server: R
     async with make_app(services, RemoteModel(server.url)).run_test() as pilot:
         await ready(pilot)
         await pilot.press("ctrl+l")
-        await wait_until(lambda: isinstance(pilot.app.screen, PickerScreen))
+        await wait_until(lambda: isinstance(pilot.app.screen, LibraryScreen))
         await pilot.press("enter")
         await wait_until(lambda: loads == ["RemoteModel", "Installed"])
         await ready(pilot)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from rich.color import Color as RichColor
 from rich.color import ColorSystem
 from textual.color import Color
 from textual.theme import BUILTIN_THEMES, Theme
 
+from localchat import tui
 from localchat.tui.theme import DARK, LIGHT, OWN, SIXTEEN, contrast, theme_for, theme_names
 
 TEXTS = (
     "foreground", "foreground-muted", "primary", "secondary", "accent", "success", "warning", "error",
     "footer-key-foreground", "footer-description-foreground", "text-error", "text-warning", "text-success",
 )  # fmt: skip
+TUI = Path(tui.__file__).parent
 GROUNDS = ("background", "surface", "panel")
 
 
@@ -23,6 +28,14 @@ GROUNDS = ("background", "surface", "panel")
 def test_text_can_be_read_on_every_background(theme: Theme, name: str, ground: str) -> None:
     colors = theme.to_color_system().generate()
     assert contrast(Color.parse(colors[name]), Color.parse(colors[ground])) >= 4.5
+
+
+def test_no_text_is_paler_than_what_was_checked() -> None:
+    """Shares of the text's color up to 45 % are for lines between texts; from 70 % on they can be read."""
+    files = [path for path in TUI.rglob("*") if path.suffix in (".py", ".tcss")]
+    shares = {int(share) for path in files for share in re.findall(r"\$foreground (\d+)%", path.read_text("utf-8"))}
+    assert shares
+    assert not {share for share in shares if 45 < share < 70}
 
 
 @pytest.mark.parametrize("theme", [DARK, LIGHT], ids=lambda theme: theme.name)

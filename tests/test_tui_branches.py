@@ -15,7 +15,14 @@ from localchat.sampling import Sampling
 from localchat.settings import Settings
 from localchat.tui.app import LocalchatApp
 from localchat.tui.composer import Composer
+from localchat.tui.copy_screen import CopyScreen
+from localchat.tui.hardware_screen import HardwareScreen
+from localchat.tui.history_screen import HistoryScreen
+from localchat.tui.library_screen import LibraryScreen
+from localchat.tui.preset_screen import PresetScreen
 from localchat.tui.prompt import Prompt
+from localchat.tui.system_screen import SystemScreen
+from localchat.tui.title import Title
 from localchat.tui.transcript import Transcript
 
 
@@ -246,6 +253,60 @@ async def test_keys_of_a_message_do_nothing_while_a_reply_is_written() -> None:
         assert screen(pilot).query_one(Prompt).text == ""
         assert len(bubbles(pilot)) == 2
         assert len(engine.prompts) == 1
+
+
+async def test_messages_and_their_code_are_copied_by_keys() -> None:
+    fake = FakeServices([ScriptedEngine([Piece("Look:\n```py\nx = 1\n```"), Done("stop", USAGE)])])
+    async with fake.app(install_fake()).run_test() as pilot:
+        await ready(pilot)
+        await answered(pilot, "Hi")
+        await pilot.press("ctrl+y")
+        await wait_until(lambda: pilot.app.clipboard == "Look:\n```py\nx = 1\n```")
+        await mark(pilot, "Hi")
+        await pilot.press("y")
+        await wait_until(lambda: pilot.app.clipboard == "Hi")
+        await mark(pilot, "Look:\n```py\nx = 1\n```")
+        await pilot.press("c")
+        await wait_until(lambda: pilot.app.clipboard.strip() == "x = 1")
+        await pilot.press("v")
+        await wait_until(lambda: isinstance(pilot.app.screen, CopyScreen))
+
+
+async def test_a_conversation_that_was_deleted_in_the_history_is_left() -> None:
+    fake = FakeServices([Counting()])
+    async with fake.app(install_fake()).run_test() as pilot:
+        await ready(pilot)
+        await answered(pilot, "one")
+        await pilot.press("ctrl+o")
+        await wait_until(lambda: isinstance(pilot.app.screen, HistoryScreen))
+        await pilot.press("d", "escape")
+        await wait_until(lambda: bubbles(pilot) == [])
+        assert screen(pilot).conversing.desk.number is None
+        await answered(pilot, "two")
+
+
+async def test_a_new_title_shows_when_the_history_is_closed() -> None:
+    fake = FakeServices([Counting()])
+    async with fake.app(install_fake()).run_test() as pilot:
+        await ready(pilot)
+        await answered(pilot, "one")
+        await pilot.press("ctrl+o")
+        await wait_until(lambda: isinstance(pilot.app.screen, HistoryScreen))
+        fake.services.history.rename(1, "Better")
+        await pilot.press("escape")
+        await wait_until(lambda: screen(pilot).query_one(Title).text == "Better")
+
+
+async def test_the_other_screens_open_and_close_by_their_keys() -> None:
+    fake = FakeServices([Counting()])
+    opened = {"ctrl+l": LibraryScreen, "f3": HardwareScreen, "f4": SystemScreen, "f5": PresetScreen}
+    async with fake.app(install_fake()).run_test() as pilot:
+        await ready(pilot)
+        for key, kind in opened.items():
+            await pilot.press(key)
+            await wait_until(lambda kind=kind: isinstance(pilot.app.screen, kind))
+            await pilot.press("escape")
+            await wait_until(lambda: pilot.app.screen is screen(pilot))
 
 
 async def test_a_question_that_a_crash_left_is_answered_by_the_key_that_regenerates() -> None:

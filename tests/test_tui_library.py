@@ -35,8 +35,8 @@ def misfit(name: str) -> Offer:
     return replace(offer(name), plan=None, problem="it needs at least 15.6 GiB of memory")
 
 
-def shelf(offers: Sequence[Offer] = (), **services: object) -> tuple[Shelf, FakeServices]:
-    fake = FakeServices(offers=offers)
+def shelf(found: Sequence[Offer] = (), **services: object) -> tuple[Shelf, FakeServices]:
+    fake = FakeServices(offers=found)
     fake.services = replace(fake.services, **services)
     return Shelf(fake), fake
 
@@ -58,7 +58,7 @@ async def test_installed_models_are_told_with_their_type_size_speed_and_last_use
     install_fake("other")
     app, _ = shelf()
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library(library.find("parrot"))
+        await app.open_library(pilot, library.find("parrot"))
         await wait_until(lambda: "parrot" in rows(pilot))
         assert "▸ parrot  loaded\n  Q4_K_M, 4 B · 9.3 tokens/s here · used 2" in rows(pilot)
         assert "  other\n  Q4_K_M, 4 B · not used yet" in rows(pilot)
@@ -68,7 +68,7 @@ async def test_enter_uses_a_model() -> None:
     install_fake("parrot")
     app, _ = shelf()
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await wait_until(lambda: "parrot" in rows(pilot))
         await pilot.press("enter")
         await wait_until(lambda: [model and model.name for model in app.chosen] == ["parrot"])
@@ -78,7 +78,7 @@ async def test_what_is_loaded_already_is_not_loaded_again() -> None:
     model = install_fake("parrot")
     app, _ = shelf()
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library(model)
+        await app.open_library(pilot, model)
         await wait_until(lambda: "parrot" in rows(pilot))
         await pilot.press("enter")
         await wait_until(lambda: app.chosen == [None])
@@ -87,7 +87,7 @@ async def test_what_is_loaded_already_is_not_loaded_again() -> None:
 async def test_escape_closes_the_library() -> None:
     app, _ = shelf()
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.pause()
         assert "No model is installed yet" in text(pilot)
         await pilot.press("escape")
@@ -99,7 +99,7 @@ async def test_a_click_marks_a_row_and_a_second_one_chooses_it() -> None:
         install_fake(name)
     app, _ = shelf()
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await wait_until(lambda: "first" in rows(pilot))
         shown = pilot.app.screen.query(Rows).first()
         other = str(shown.options[1].prompt).split()[0]
@@ -114,7 +114,7 @@ async def test_remove_asks_first_and_says_what_comes_free() -> None:
     model = install_fake("parrot")
     app, _ = shelf()
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library(model)
+        await app.open_library(pilot, model)
         await wait_until(lambda: "Remove" in keys(pilot))
         await pilot.press("d")
         await wait_until(lambda: isinstance(pilot.app.screen, AskScreen))
@@ -134,7 +134,7 @@ async def test_of_a_linked_file_nothing_comes_free() -> None:
     model.path.symlink_to(elsewhere)
     app, _ = shelf()
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await wait_until(lambda: "Remove" in keys(pilot))
         await pilot.press("d")
         await wait_until(lambda: isinstance(pilot.app.screen, AskScreen))
@@ -149,7 +149,7 @@ async def test_a_model_that_cannot_be_removed_says_why() -> None:
     install_fake("parrot")
     app, _ = shelf(remove=stuck)
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await wait_until(lambda: "Remove" in keys(pilot))
         await pilot.press("d", "y")
         await wait_until(lambda: [toast.message for toast in app._notifications] == ["parrot is in use. close it."])
@@ -176,7 +176,7 @@ async def test_verify_shows_its_progress_and_then_every_check_in_words(checks: t
     install_fake("parrot")
     app, _ = shelf(verify=verify)
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await wait_until(lambda: "Verify" in keys(pilot))
         await pilot.press("v")
         await wait_until(lambda: "Checking 1 B of 2 B · parrot.gguf" in text(pilot))
@@ -203,7 +203,7 @@ async def test_verify_that_is_left_is_stopped() -> None:
     install_fake("parrot")
     app, _ = shelf(verify=verify)
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await wait_until(lambda: "Verify" in keys(pilot))
         await pilot.press("v")
         await wait_until(lambda: isinstance(pilot.app.screen, VerifyScreen))
@@ -222,7 +222,7 @@ async def test_the_receipt_has_the_source_the_hashes_the_recipe_the_checks_and_t
     )  # fmt: skip
     app, _ = shelf()
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await wait_until(lambda: "Receipt" in keys(pilot))
         await pilot.press("i")
         await wait_until(lambda: isinstance(pilot.app.screen, PageScreen))
@@ -248,7 +248,7 @@ async def test_the_screen_opens_at_once_and_the_catalog_comes_when_it_is_planned
 
     app, _ = shelf(offers=offers)
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.press("2")
         await wait_until(lambda: "Looking at what this machine can run" in text(pilot))
         gate.set()
@@ -259,7 +259,7 @@ async def test_the_catalog_says_what_would_run_here_and_last_what_does_not_fit_a
     found = [misfit("dolphin-2.5-mixtral-8x7b"), offer("zephyr-7b-beta"), offer("smollm2", is_local=True)]
     app, _ = shelf(found)
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.press("right")
         await wait_until(lambda: "zephyr" in rows(pilot))
         assert rows(pilot).split("\n") == [
@@ -275,7 +275,7 @@ async def test_the_catalog_says_what_would_run_here_and_last_what_does_not_fit_a
 async def test_beside_the_list_is_a_page_where_there_is_room() -> None:
     app, _ = shelf([replace(offer("zephyr-7b-beta"), plan=replace(PLAN, tokens_per_second=9.3))])
     async with app.run_test(size=WIDE) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.press("2")
         await wait_until(lambda: "MT-Bench: 7.34, says model card" in page(pilot))
         for words in ("about 9 tokens/s are predicted", "Zephyr", "mit", "13.5 GiB", "because it fits"):
@@ -293,7 +293,7 @@ async def test_beside_the_list_is_a_page_where_there_is_room() -> None:
 async def test_without_room_space_opens_the_page(name: str, words: str) -> None:
     app, _ = shelf([offer(name)])
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.press("2")
         await wait_until(lambda: "Details" in keys(pilot))
         await pilot.press("space")
@@ -307,7 +307,7 @@ async def test_a_catalog_that_cannot_be_planned_says_why() -> None:
 
     app, _ = shelf(offers=offers)
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.press("2")
         await wait_until(lambda: "llama.cpp does not answer. run localchat doctor." in text(pilot))
 
@@ -316,7 +316,7 @@ async def test_enter_pulls_and_the_pull_goes_on_when_the_library_is_closed() -> 
     app, fake = shelf([offer("zephyr-7b-beta")])
     fake.pulls = endless_download()
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.press("2")
         await wait_until(lambda: "zephyr" in rows(pilot))
         await pilot.press("enter")
@@ -327,7 +327,7 @@ async def test_enter_pulls_and_the_pull_goes_on_when_the_library_is_closed() -> 
         seen = app.downloads.all[0].steps[-1].done_bytes
         await wait_until(lambda: app.downloads.all[0].steps[-1].done_bytes > seen)
         assert fake.pulled == ["zephyr-7b-beta"]
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.press("4")
         await wait_until(lambda: "downloading" in rows(pilot))
 
@@ -335,7 +335,7 @@ async def test_enter_pulls_and_the_pull_goes_on_when_the_library_is_closed() -> 
 async def test_what_does_not_fit_is_not_pulled() -> None:
     app, fake = shelf([misfit("zephyr-7b-beta")])
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.press("2")
         await wait_until(lambda: "zephyr" in rows(pilot))
         await pilot.press("enter")
@@ -347,7 +347,7 @@ async def test_what_is_installed_is_used_and_not_pulled() -> None:
     install_fake("zephyr-7b-beta")
     app, fake = shelf([replace(offer("zephyr-7b-beta"), is_installed=True)])
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.press("2")
         await wait_until(lambda: "zephyr-7b-beta  installed" in rows(pilot))
         await pilot.press("enter")
@@ -365,7 +365,7 @@ async def test_the_hub_is_searched_and_what_is_found_is_pulled() -> None:
     )
     fake.pulls = endless_download()
     async with app.run_test(size=WIDE) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.press("slash")
         await pilot.press(*"zep hyr/", "enter")
         await wait_until(lambda: "153,422 downloads · 1,663 likes · 2024-10-16" in rows(pilot))
@@ -380,7 +380,7 @@ async def test_an_exact_name_can_be_pulled_though_the_search_does_not_list_it() 
     app, fake = shelf(search=lambda _words: [])
     fake.pulls = endless_download()
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.press("slash", *"me/mine", "enter")
         await wait_until(lambda: "me/mine" in rows(pilot))
         await pilot.press("enter")
@@ -393,7 +393,7 @@ async def test_without_a_network_a_search_says_so() -> None:
 
     app, _ = shelf(search=search)
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.press("3")
         await pilot.pause()
         assert "nothing is sent before" in text(pilot)
@@ -413,7 +413,7 @@ async def test_a_download_has_two_bars_and_is_stopped_and_goes_on_by_keys() -> N
     app, fake = shelf()
     fake.pulls = pull()
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         app.downloads.begin("zephyr-7b-beta")
         await pilot.press("4")
         await wait_until(lambda: "downloading" in rows(pilot))
@@ -437,7 +437,7 @@ async def test_a_failed_download_says_why_and_what_to_do() -> None:
     app, fake = shelf()
     fake.pulls = [CHOSEN, LocalchatError("this needs 17 GiB of disk and \x1b[2J9 are free", "free some")]
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         app.downloads.begin("zephyr-7b-beta")
         await pilot.press("4")
         await wait_until(lambda: "failed" in rows(pilot))
@@ -447,7 +447,7 @@ async def test_a_failed_download_says_why_and_what_to_do() -> None:
 async def test_the_tabs_go_round_by_arrows() -> None:
     app, _ = shelf()
     async with app.run_test(size=NARROW) as pilot:
-        app.open_library()
+        await app.open_library(pilot)
         await pilot.press("left")
         await wait_until(lambda: tab(pilot) == "downloads")
         assert "Nothing was pulled" in text(pilot)

@@ -119,6 +119,14 @@ async def test_the_system_message_of_new_conversations_is_kept() -> None:
         await wait_until(lambda: kept() == {"system": "Be\nbrief"})
 
 
+async def test_what_was_only_looked_at_is_not_written_anew() -> None:
+    config_file().parent.mkdir()
+    config_file().write_text('system = "a\\r\\nb\\u200b\\u001b[31m"\n')
+    before = config_file().read_text()
+    async with opened("f2", *["tab"] * 10, "escape"):
+        assert config_file().read_text() == before
+
+
 async def test_titles_are_turned_off_by_the_space_bar() -> None:
     async with opened("f2") as pilot:
         row(pilot, "titles").query_one(Checkbox).focus()

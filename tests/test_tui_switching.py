@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from desk import FakeServices, install_fake, saved_texts, wait_until
+from desk import PATIENCE_SECONDS, FakeServices, install_fake, saved_texts, wait_until
 from fakes import ScriptedEngine
 from test_tui_chat import HELLO, bubbles, endless, ready, say, screen, state
 
@@ -13,6 +13,7 @@ from localchat.llama.placement import SLOTS
 from localchat.paths import history_file
 from localchat.pull.events import Progress
 from localchat.tui.answering import Answering
+from localchat.tui.library_screen import LibraryScreen
 from localchat.tui.note import Note
 from localchat.tui.pace import paced, seldom
 from localchat.tui.prompt import Prompt
@@ -71,13 +72,14 @@ async def test_two_conversations_are_answered_at_once() -> None:
 
 
 async def test_the_end_of_a_reply_elsewhere_is_told_and_kept() -> None:
-    engine = ScriptedEngine([Reading(0, 1), *HELLO], seconds_each=0.1)
+    engine = ScriptedEngine([Reading(0, 1), *HELLO], seconds_each=PATIENCE_SECONDS)
     fake = FakeServices([engine])
     async with fake.app(install_fake()).run_test() as pilot:
         await ready(pilot)
         await say(pilot, "Hi there")
         await wait_until(lambda: screen(pilot).is_writing)
         await pilot.press("ctrl+n")
+        engine.close()  # it waits no more
         await wait_until(lambda: [note.title for note in pilot.app._notifications] == ["Hi there"])
         assert bubbles(pilot) == []
         assert saved_texts()[-1] == ("assistant", "Hello **you**", "stop")
@@ -108,7 +110,7 @@ async def test_another_model_takes_over_without_an_error_and_the_reply_is_kept()
         await say(pilot, "tale")
         await wait_until(lambda: len(bubbles(pilot)) == 2)
         await pilot.press("ctrl+l")
-        await pilot.pause()
+        await wait_until(lambda: isinstance(pilot.app.screen, LibraryScreen))
         pilot.app.screen.dismiss(second)
         await wait_until(lambda: fake.loads == ["parrot", "raven"] and state(pilot) == "ready")
         assert not screen(pilot).query(Note)

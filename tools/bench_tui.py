@@ -14,6 +14,7 @@ import sys
 import tempfile
 import termios
 import time
+import tty
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,7 +26,8 @@ COLUMNS, LINES = 120, 40
 FIRST_SIGN = 0x100
 """Letters from here on are typed, each once: what is painted otherwise has none of them."""
 WARM_SECONDS, STREAM_SECONDS, KEY_SECONDS = 4.0, 20.0, 0.1
-PATIENCE_SECONDS = 30.0
+AGAIN_SECONDS, PATIENCE_SECONDS = 0.01, 30.0
+BEGUN = "beginning of the answer"
 CHILD = str(Path(__file__).with_name("scripted_app.py"))
 LOCALCHAT = [sys.executable, "-m", "localchat"]
 MIB = 1 << 20
@@ -37,6 +39,7 @@ class Terminal:
     def __init__(self, command: Sequence[str], home: str) -> None:
         self._output, inner = pty.openpty()
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+        tty.setraw(inner)  # what is typed before the program reads is not echoed
         environment = os.environ | {"LOCALCHAT_HOME": home, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
         self._process = subprocess.Popen(
             command, stdin=inner, stdout=inner, stderr=inner, env=environment, start_new_session=True
@@ -56,14 +59,21 @@ class Terminal:
 
     def seconds_until(self, text: str, since: float) -> float:
         """How long after a moment this is painted. Exits where it never is."""
-        sought = text.encode()
+        sought, limit = text.encode(), time.monotonic() + PATIENCE_SECONDS
         while sought not in self._seen:
-            painted = self.read(PATIENCE_SECONDS)
-            if not painted:
+            painted = self.read(limit - time.monotonic())
+            if not painted or time.monotonic() > limit:
                 sys.exit(f"{text!r} was never painted; the end of what was: {self._seen[-300:]!r}")
             self._seen = (self._seen + painted)[-(1 << 18) :]
         self._seen = b""
         return time.monotonic() - since
+
+    def wake(self) -> None:
+        """Press a key again and again until it is on the screen."""
+        sign, painted = chr(FIRST_SIGN), b""
+        while sign.encode() not in painted:
+            self.type(sign)
+            painted = painted[-1:] + self.read(AGAIN_SECONDS)
 
     def __enter__(self) -> Terminal:
         return self
@@ -96,26 +106,26 @@ def _help_seconds() -> float:
 
 
 def _first_screen() -> float:
-    """From the start of the process until a key that was pressed at once is on the screen."""
-    sign = chr(FIRST_SIGN)
+    """From the start of the process until a key is on the screen that was pressed again and again."""
     with tempfile.TemporaryDirectory() as home:
+        _scripted("install", home)
         began = time.monotonic()
         with Terminal(LOCALCHAT, home) as terminal:
-            terminal.type(sign)
-            return terminal.seconds_until(sign, began)
+            terminal.wake()
+            return time.monotonic() - began
 
 
 def _stream_rows() -> Iterator[Row]:
     """A reply grows at 100 tokens a second behind 200 messages, while somebody types."""
     lags = []
     with tempfile.TemporaryDirectory() as home, Terminal([sys.executable, CHILD, "talk"], home) as terminal:
-        terminal.type("go")
-        terminal.seconds_until("go", time.monotonic())
+        terminal.wake()
         terminal.type("\r")
+        terminal.seconds_until(BEGUN, time.monotonic())
         _read_for(terminal, WARM_SECONDS)
         used, began = sum(terminal.process.cpu_times()[:2]), time.monotonic()
         for number in range(round(STREAM_SECONDS / KEY_SECONDS)):
-            sign, pressed = chr(FIRST_SIGN + number), time.monotonic()
+            sign, pressed = chr(FIRST_SIGN + 1 + number), time.monotonic()
             terminal.type(sign)
             lags.append(terminal.seconds_until(sign, pressed))
             _read_for(terminal, pressed + KEY_SECONDS - time.monotonic())
@@ -135,8 +145,10 @@ def _read_for(terminal: Terminal, seconds: float) -> None:
 def _told(what: str) -> object:
     """What the scripted app prints of this."""
     with tempfile.TemporaryDirectory() as home:
-        run = subprocess.run(
-            [sys.executable, CHILD, what], check=True, capture_output=True, text=True,
-            env=os.environ | {"LOCALCHAT_HOME": home},
-        )  # fmt: skip
-    return json.loads(run.stdout)
+        return json.loads(_scripted(what, home))
+
+
+def _scripted(what: str, home: str) -> str:
+    environment = os.environ | {"LOCALCHAT_HOME": home}
+    command = [sys.executable, CHILD, what]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout

@@ -1,8 +1,9 @@
-"""The app over a scripted engine, for benchmarks: `scripted_app.py talk|open|many`.
+"""The app over a scripted engine, for benchmarks: `scripted_app.py install|talk|open|many`.
 
-talk   the whole app in this terminal, with a long conversation; every question is answered at TOKENS_PER_SECOND
-open   prints the seconds that it takes to read a conversation and to show it
-many   prints the memory of the process while messages come, as a list of [messages, bytes]
+install  puts a model into the library, whose file is of no use but there
+talk     the whole app in this terminal, with a long conversation; every question is answered at TOKENS_PER_SECOND
+open     prints the seconds that it takes to read a conversation and to show it
+many     prints the memory of the process while messages come, as a list of [messages, bytes]
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class Scripted:
         """Pieces of four characters."""
         began = time.monotonic()
         starts = cycle(range(0, len(REPLY), 4))
-        for number in range(1, 100_000):
+        yield Piece("The beginning of the answer.\n\n", 1)
+        for number in range(2, 100_000):
             time.sleep(max(0.0, began + number / TOKENS_PER_SECOND - time.monotonic()))
             start = next(starts)
             yield Piece(REPLY[start : start + 4], number)
@@ -153,13 +155,14 @@ async def many(transcript: Transcript, pause: Callable[[], Awaitable[None]]) -> 
 
 async def measure(what: str) -> None:
     """Print what was measured."""
-    async with Alone().run_test(size=(120, 40)) as pilot:
+    size = (120, 40) if what == "open" else (40, 12)  # what is painted is not what is measured
+    async with Alone().run_test(size=size) as pilot:
         transcript = pilot.app.query_one(Transcript)
         print(json.dumps(await (opened if what == "open" else many)(transcript, pilot.pause)))
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "talk":
-        talk()
+    if sys.argv[1] in ("install", "talk"):
+        {"install": make_model, "talk": talk}[sys.argv[1]]()
     else:
         asyncio.run(measure(sys.argv[1]))

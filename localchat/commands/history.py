@@ -141,6 +141,8 @@ def import_(file: Path, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(numbers: tuple[int, ...], yes: bool) -> None:
     """Delete conversations for good, from the disk too."""
+    from localchat.engine.store import forget
+    from localchat.paths import sessions_folder
     from localchat.printing import say
     from localchat.text import one_line
 
@@ -150,6 +152,7 @@ def delete(numbers: tuple[int, ...], yes: bool) -> None:
             _ask(titles)
         for number, title in titles.items():
             opened.erase(number)
+            forget(sessions_folder())
             say(f"{number} is deleted: {title}")
 
 

@@ -143,8 +143,11 @@ class History:
             if not changed.rowcount:
                 raise LocalchatError("this conversation is deleted for good", "begin a new one")
 
-    def purge(self) -> None:
-        """Delete from the disk what was deleted by this History, or by any one an hour ago. May take long."""
+    def purge(self) -> bool:
+        """Delete from the disk what was deleted by this History, or by any one an hour ago. May take long.
+
+        Was there anything?
+        """
         before = datetime.now(UTC) - timedelta(seconds=UNDO_SECONDS)
         with self._database.writing() as connection:
             if is_changed := erasing.purge(connection, self._stamps, before):
@@ -152,6 +155,7 @@ class History:
         self._stamps.clear()
         if is_changed:
             self._database.clear_log()
+        return is_changed
 
     def erase(self, conversation: int) -> None:
         """Delete a conversation for good, and from the disk. May take long."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,9 +14,12 @@ from textual.command import CommandPalette
 from textual.screen import Screen
 from textual.types import CSSPathType
 
+from localchat.engine.store import forget
 from localchat.errors import LocalchatError
+from localchat.history.store import History
 from localchat.launch import Launch
 from localchat.library import installed
+from localchat.paths import sessions_folder
 from localchat.settings import Settings
 from localchat.text import one_line
 from localchat.tui.chat_screen import ChatScreen
@@ -59,6 +63,7 @@ class LocalchatApp(App[None]):
             self.register_theme(theme)
         self._apply(("theme", "keys"))
         self.preferences.hear(self._apply)
+        self.run_worker(partial(erase_deleted, self._services.history), thread=True, exit_on_error=False)
         self.push_screen(self.first_screen())
 
     def first_screen(self) -> Screen[None]:
@@ -119,4 +124,14 @@ def run_app(settings: Settings, model: Chosen | None, how: Launch) -> None:
     if model is None:
         model = next(iter(installed()), None)
     gc.freeze()  # what is loaded by now stays: collections during streaming need not look at it
-    make_app(services, model, preferences).run()
+    try:
+        make_app(services, model, preferences).run()
+        erase_deleted(services.history)  # the engine is closed by now, and has kept what it had read
+    finally:
+        services.history.close()
+
+
+def erase_deleted(history: History) -> None:
+    """Take from the disk what was deleted and can be undone no more. Raises LocalchatError."""
+    if history.purge():
+        forget(sessions_folder())

@@ -22,7 +22,7 @@ def card(title: str, *parts: Content) -> Content:
 def facts(*pairs: tuple[str, str]) -> Content:
     """A column of labels and what they are; those without anything are left out."""
     return Content("\n").join(
-        Content.assemble((f"{label:{LABEL_CELLS}}  ", "$foreground 55%"), one_line(value, 300))
+        Content.assemble((f"{label:{LABEL_CELLS}}  ", "$foreground-muted"), one_line(value, 300))
         for label, value in pairs
         if value
     )

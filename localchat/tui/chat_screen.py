@@ -1,37 +1,31 @@
-"""The chat: transcript, status line and input. `Conversing` says what happens, and this passes it on to who shows it.
+"""The chat: everything that can be done in it.
 
 Other screens are imported when they are asked for: the first one should be there at once.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events, on
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
 
 from localchat.library import Installed
-from localchat.text import clean, one_line
-from localchat.tui import told
 from localchat.tui.chosen import Chosen, label
 from localchat.tui.composer import Composer
-from localchat.tui.conversing import Conversing
 from localchat.tui.downloads import Downloads
-from localchat.tui.key_line import KeyLine
 from localchat.tui.preferences import Preferences
 from localchat.tui.prompt import Prompt
 from localchat.tui.services import Services
-from localchat.tui.status import Status
 from localchat.tui.talk import Talk
 from localchat.tui.title import Title
+from localchat.tui.told_screen import ToldScreen
 
-NOTE_SECONDS = 15  # to read two sentences
-RELOAD = ("Load the model again (Ctrl+R)", "screen.reload")
+if TYPE_CHECKING:
+    from localchat.tui.app import LocalchatApp
 
 
-class ChatScreen(Screen[None]):
+class ChatScreen(ToldScreen):
     """Talk with the loaded model."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -43,28 +37,20 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+o", "conversations", "History", id="history", tooltip="Go back to an earlier conversation"),
         Binding("ctrl+l", "models", "Models", id="models", tooltip="Choose another model, or get one"),
         Binding("ctrl+t", "attach", "Attach", id="attach", tooltip="Attach a text file"),
+        # Before the input, which has the key for redo; hidden, because what has priority comes first in the line.
+        Binding(
+            "ctrl+y", "copy", "Copy reply", id="copy_last", priority=True, show=False, tooltip="Copy the last reply"
+        ),
         Binding("f3", "hardware", "Hardware", id="hardware", tooltip="What this machine has and how it is used"),
         Binding("f4", "system", "System", id="system", tooltip="The system prompt of this conversation"),
         Binding("f5", "preset", "Preset", id="preset", tooltip="How replies of this conversation are sampled"),
     ]
 
     def __init__(self, services: Services, model: Chosen | None, preferences: Preferences | None = None) -> None:
-        super().__init__()
-        self._services, self._model = services, model
-        self._preferences = preferences or Preferences(services.settings)
-        self.conversing = Conversing(services, self._preferences, model)
-        self._composer = Composer(services.history.inputs)
-
-    def compose(self) -> ComposeResult:
-        yield self.conversing
-        yield Title()
-        yield Talk(self.conversing)
-        yield Status(self._services.machine)
-        yield self._composer
-        yield KeyLine()
+        super().__init__(services, model, preferences or Preferences(services.settings))
+        self._model = model
 
     def on_mount(self) -> None:
-        self._downloads = Downloads(self.app, self._services.pull)
         self._downloads.changed.subscribe(self, self._show_downloads)
         with self.conversing.telling():
             self._open(self._services.history.latest())
@@ -84,14 +70,8 @@ class ChatScreen(Screen[None]):
         self._keep_draft()
 
     @property
-    def is_writing(self) -> bool:
-        """Is a reply written in the open conversation?"""
-        return self.conversing.is_writing
-
-    @property
-    def is_dead(self) -> bool:
-        """Does it take the user to start the engine?"""
-        return self.conversing.is_dead
+    def _downloads(self) -> Downloads:
+        return cast("LocalchatApp", self.app).downloads
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that make no sense now are not shown."""
@@ -171,7 +151,14 @@ class ChatScreen(Screen[None]):
                 self.conversing.desk.preset = name
 
     def _open_chosen(self, number: int | None) -> None:
-        if number is not None and number != self.conversing.desk.number:
+        """What is open may have been renamed or deleted meanwhile, or another branch of it been opened."""
+        if number is None and not self.conversing.is_there:
+            self._leave_for(None)
+        elif number is None:
+            self.show_title()
+        elif number == self.conversing.desk.number:
+            self.conversing.show()
+        else:
             self._leave_for(number)
 
     def _leave_for(self, number: int | None) -> None:
@@ -194,7 +181,7 @@ class ChatScreen(Screen[None]):
     @on(Composer.Sent)
     def _ask(self, message: Composer.Sent) -> None:
         if self.conversing.model is None:
-            self.action_models()
+            self._welcome()
         elif reason := self.conversing.must_wait:
             self.notify(reason, markup=False)
         elif self.conversing.ask(message.text, message.instead_of):
@@ -216,6 +203,10 @@ class ChatScreen(Screen[None]):
         """Write another reply in the place of the last one."""
         self.conversing.regenerate_last()
 
+    def action_copy(self) -> None:
+        """Copy the last reply."""
+        self.query_one(Talk).copy_last()
+
     def action_attach(self) -> None:
         """Attach a text file."""
         self._composer.ask_for_file()
@@ -223,64 +214,3 @@ class ChatScreen(Screen[None]):
     def on_paste(self, event: events.Paste) -> None:
         """Whatever has the focus, a paste goes into the input."""
         self.query_one(Prompt).paste(event.text)
-
-    # What is told
-
-    @on(told.Opened)
-    async def _show_opened(self, message: told.Opened) -> None:
-        self._show_title()
-        await self.query_one(Talk).show(message)
-
-    @on(told.Asked)
-    async def _show_asked(self, message: told.Asked) -> None:
-        await self.query_one(Talk).ask(message.question)
-
-    @on(told.Wrote)
-    async def _show_wrote(self, message: told.Wrote) -> None:
-        await self.query_one(Talk).write(message.reply, message.text)
-
-    @on(told.Finished)
-    async def _show_finished(self, message: told.Finished) -> None:
-        await self.query_one(Talk).finish(message.reply)
-
-    @on(told.Dropped)
-    def _show_dropped(self, message: told.Dropped) -> None:
-        self.query_one(Talk).transcript.set_dropped(message.ids)
-
-    @on(told.Failed)
-    async def _show_failed(self, message: told.Failed) -> None:
-        await self.query_one(Talk).fail(message.error, RELOAD if self.is_dead else None)
-
-    @on(told.GaveBack)
-    def _take_back(self, message: told.GaveBack) -> None:
-        self._composer.give_back(message.text, message.instead_of)
-
-    @on(told.Situated)
-    def _show_situation(self, message: told.Situated) -> None:
-        status = self.query_one(Status)
-        if message.event is not None:
-            status.hear(message.event)
-        status.situation = message.situation
-
-    @on(told.Runs)
-    def _show_running(self, message: told.Runs) -> None:
-        running, title = message.running, self.query_one(Title)
-        title.model, title.detail = running.title, running.detail
-        self.query_one(Status).take(running)
-        for note in running.notes:
-            self.notify(clean(note), severity="warning", timeout=NOTE_SECONDS, markup=False)
-
-    @on(told.Elsewhere)
-    def _show_elsewhere(self, message: told.Elsewhere) -> None:
-        title = one_line(message.title, 60)
-        if message.error is None:
-            self.notify("The reply is there.", title=title, markup=False)
-        else:
-            self.notify(clean(f"{message.error}"), title=title, severity="warning", markup=False)
-
-    @on(told.Retitled)
-    def _show_title(self) -> None:
-        others = self.conversing.busy_elsewhere
-        with self.conversing.telling():
-            title = self.conversing.desk.title
-            self.query_one(Title).text = f"{title}  ·  {others} more being written" if others else title

@@ -11,9 +11,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import OptionList, Static
 
 from localchat.text import one_line
+from localchat.tui.key_line import KeyLine
 from localchat.tui.markdown.code import CodeBlock
 
 LINE_CHARACTERS = 60
@@ -32,7 +33,7 @@ class CodeScreen(ModalScreen[CodeBlock | None]):
         with Vertical(classes="panel"):
             yield Static(Content("Copy which code block?"), classes="heading")
             yield OptionList(*map(_line, self._blocks))
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(OptionList).focus()
@@ -49,5 +50,5 @@ def _line(block: CodeBlock) -> Content:
     return Content.assemble(
         (f"{block.language or 'code':10} ", "bold $primary"),
         one_line(first, LINE_CHARACTERS),
-        (f"  {lines} {'line' if lines == 1 else 'lines'}", "$foreground 60%"),
+        (f"  {lines} {'line' if lines == 1 else 'lines'}", "$foreground-muted"),
     )

@@ -77,6 +77,14 @@ class Conversing(Widget):
         return self._answering.query_one(Seat).taken
 
     @property
+    def is_there(self) -> bool:
+        """Is the conversation there, and not deleted by now?"""
+        try:
+            return self.desk.messages is not None
+        except LocalchatError:
+            return False
+
+    @property
     def busy_elsewhere(self) -> int:
         """How many replies are written in other conversations."""
         return sum(not self._is_open(writing) for writing in self._answering.replies.all)

@@ -9,12 +9,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from localchat.history.store import Saved
 from localchat.text import clean
 from localchat.tui.bubble import shown
 from localchat.tui.copying import copy_message
+from localchat.tui.key_line import KeyLine
 from localchat.tui.markdown.document import Document
 from localchat.tui.prose import Prose
 
@@ -40,7 +40,7 @@ class CopyScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll():
             yield Prose(Document(self.whole, is_typed=True))
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()

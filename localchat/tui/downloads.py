@@ -20,7 +20,7 @@ from localchat.text import one_line
 from localchat.tui.download import Download, after, begun, title_words
 from localchat.tui.pace import seldom
 
-PAINT_SECONDS = 0.1
+PAINT_SECONDS = 0.25
 TOAST_SECONDS = 15
 
 

@@ -20,7 +20,7 @@ from localchat.tui.meter import Kind, Part
 WEIGHTS = Kind("weights", "█", "$primary")
 CACHE = Kind("KV cache", "▓", "$secondary")
 WORK = Kind("work buffers", "▒", "$accent")
-OTHERS = Kind("other programs", "░", "$foreground 60%")
+OTHERS = Kind("other programs", "░", "$foreground-muted")
 FREE = Kind("free", "·", "$foreground 40%")
 MAIN_MEMORY = "Main memory"
 SYSTEMS = {"linux": "Linux", "macos": "macOS", "windows": "Windows"}

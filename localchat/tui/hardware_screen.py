@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from localchat import library
@@ -28,6 +28,7 @@ from localchat.plan.hardware import Hardware
 from localchat.text import one_line
 from localchat.tui.finding_line import FindingLine
 from localchat.tui.hardware_page import TakenBy, bars, choice, comparison, machine_rows, sentences, table
+from localchat.tui.key_line import KeyLine
 from localchat.tui.meter_bar import MeterBar
 from localchat.tui.services import Running, Services
 
@@ -72,7 +73,7 @@ class HardwareScreen(Screen[None]):
             with Vertical(classes="column"):
                 yield from _section("This machine", "machine")
                 yield from _section("Doctor", "findings")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(".page").focus()
@@ -165,7 +166,9 @@ def _taken(running: Running | None) -> TakenBy:
 def _bars(hardware: Hardware, taken: TakenBy, *, is_mapped: bool) -> Iterator[Widget]:
     for bar in bars(hardware, taken, is_mapped=is_mapped):
         about = f"  {bar.about}" if bar.about else ""
-        yield Static(Content.assemble((bar.name, "bold"), f"  {bar.words}", (about, "$foreground 60%")), classes="name")
+        yield Static(
+            Content.assemble((bar.name, "bold"), f"  {bar.words}", (about, "$foreground-muted")), classes="name"
+        )
         yield MeterBar(bar.parts)
 
 

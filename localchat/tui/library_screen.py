@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.events import Resize
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Input, OptionList, Static, TabbedContent, TabPane
+from textual.widgets import Input, OptionList, Static, TabbedContent, TabPane, Tabs
 
 from localchat.errors import LocalchatError
 from localchat.library import Installed
@@ -94,6 +94,7 @@ class LibraryScreen(Screen[Installed | None]):
         self.refresh_bindings()
 
     def on_mount(self) -> None:
+        self.query_one(Tabs).can_focus = False  # arrows and digits do it from everywhere
         self._downloads.finished.subscribe(self, self._renew)
         self._downloads.changed.subscribe(self, self._count)
         self._count(self._downloads)
@@ -131,12 +132,14 @@ class LibraryScreen(Screen[Installed | None]):
     @on(TabbedContent.TabActivated)
     def _enter(self) -> None:
         """The list of the tab is ready for keys."""
-        pane = self._pane
-        (pane.query_one(Input) if isinstance(pane, HubPane) and not pane.rows.display else pane.rows).focus()
+        self.set_focus(None)
         self._show_details()
 
     @on(Pane.Fresh)
     def _show_details(self) -> None:
+        pane = self._pane
+        if self.focused is None or not self.focused.display:  # a list is focused when there is something in it
+            (pane.query_one(Input) if isinstance(pane, HubPane) and not pane.rows.display else pane.rows).focus()
         card, page = self.query_one(".card", Static), self._pane.details()
         if not (isinstance(card.content, Content) and card.content.is_same(page)):
             card.update(page)
@@ -149,9 +152,10 @@ class LibraryScreen(Screen[Installed | None]):
 
     def _count(self, downloads: Downloads) -> None:
         running = sum(not one.is_over for one in downloads.all)
-        self.query_one(TabbedContent).get_tab("downloads").label = (
-            f"4 Downloads ({running})" if running else "4 Downloads"
-        )
+        tab, label = self.query_one(TabbedContent).get_tab("downloads"), f"4 Downloads ({running})"
+        label = label if running else "4 Downloads"
+        if str(tab.label) != label:
+            tab.label = label
 
     def _renew(self, model: Installed) -> None:
         self.query_one(InstalledPane).look()

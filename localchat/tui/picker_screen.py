@@ -67,6 +67,7 @@ class PickerScreen(ModalScreen[Installed | None]):
         self._services, self._current = services, current
         self._downloads = downloads or Downloads(self.app, services.pull)
         self._suggestions: tuple[Suggestion, ...] = ()
+        self._is_left = False
         self._shown: list[str] = []
         self._state = ""
         self._awaited = 0
@@ -76,7 +77,7 @@ class PickerScreen(ModalScreen[Installed | None]):
         with Vertical(classes="panel"):
             yield Static(Content("Welcome to localchat"), classes="heading")
             yield Static(Content(WELCOME), classes="welcome")
-            yield Choices(Option(Content.styled(LOOKING, "$foreground 55%"), "looking", disabled=True), more())
+            yield Choices(Option(Content.styled(LOOKING, "$foreground-muted"), "looking", disabled=True), more())
             yield PullPanel()
             yield Input(placeholder=INVITATION, compact=True)
             yield KeyLine()
@@ -193,7 +194,8 @@ class PickerScreen(ModalScreen[Installed | None]):
         panel.display = True
         panel.show(download)
         if download.model is not None:
-            if self.is_current:
+            if self.app.screen is self and not self._is_left:
+                self._is_left = True
                 self.dismiss(download.model)
             return
         if download.state != self._state:
@@ -208,7 +210,7 @@ def choice(number: int, suggestion: Suggestion, is_meanwhile: bool, is_airy: boo
     why = "Chat with it while the other one is downloaded." if is_meanwhile else suggestion.why
     text = Content.assemble(
         (f" {number}  ", "bold $primary"), (one_line(entry.name, 40), "bold"), (f"\n    {why}", "$text-success"),
-        f"\n    {one_line(entry.title, 100)}", (f"\n    {' · '.join(_facts(offer))}", "$foreground 55%"),
+        f"\n    {one_line(entry.title, 100)}", (f"\n    {' · '.join(_facts(offer))}", "$foreground-muted"),
         "\n" if is_airy else "",
     )  # fmt: skip
     return Option(text, entry.name)

@@ -36,7 +36,7 @@ def panel(download: Download, width: int) -> Content:
     """A download on some lines of at most `width` cells."""
     quant = f" · {download.chosen.plan.quant}" if download.chosen else ""
     head = Content.assemble(
-        (one_line(download.name, 50), "bold"), (quant, "$foreground 55%"),
+        (one_line(download.name, 50), "bold"), (quant, "$foreground-muted"),
         "  ", (download.state, STATE_STYLES.get(download.state, "$accent")),
     )  # fmt: skip
     if download.error is not None and download.state == "failed":
@@ -44,7 +44,7 @@ def panel(download: Download, width: int) -> Content:
         hint = [Content.styled(line, "$foreground 70%") for line in _wrapped(download.error.hint, width)]
         return Content("\n").join([head, *what, *hint])
     lines = [_bar(bar, width) for bar in bars(download)] if download.state != "done" else []
-    about = Content.styled(f"  {facts(download, width - 2)}", "$foreground 55%")
+    about = Content.styled(f"  {facts(download, width - 2)}", "$foreground-muted")
     return Content("\n").join([head, *lines, about])
 
 

@@ -64,7 +64,7 @@ def _hashes(heading: str, hashes: Mapping[str, str]) -> Content:
     if not any(hashes.values()):
         return Content("")
     lines = [
-        Content.assemble(one_line(name, 200), (f"\n  {one_line(sha256, 80)}", "$foreground 55%"))
+        Content.assemble(one_line(name, 200), (f"\n  {one_line(sha256, 80)}", "$foreground-muted"))
         for name, sha256 in hashes.items()
     ]
     return Content("\n").join([Content.styled(heading, "$accent"), *lines])

@@ -60,7 +60,7 @@ def row(key: str, name: str, marks: Iterable[str], facts: Iterable[str], *, is_c
     words = "".join(f"  {mark}" for mark in marks)
     line = " · ".join(fact for fact in facts if fact)
     text = Content.assemble(
-        (sign, "bold $primary"), (name, "bold"), (words, "$accent"), (f"\n  {line}", "$foreground 55%")
+        (sign, "bold $primary"), (name, "bold"), (words, "$accent"), (f"\n  {line}", "$foreground-muted")
     )
     return Option(text, key)
 

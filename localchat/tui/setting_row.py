@@ -64,6 +64,7 @@ class SettingRow(Vertical):
     def __init__(self, fact: Fact) -> None:
         super().__init__(id=f"setting-{fact.name}")
         self._fact = fact
+        self._seen = ""  # what stood in the box when it was last in agreement with the setting
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -85,9 +86,12 @@ class SettingRow(Vertical):
             return Input(str(fact.value), placeholder=default, compact=True, select_on_focus=True, disabled=is_fixed)
         return TextArea(clean(fact.value), compact=True, disabled=is_fixed, placeholder="empty: as the model has it")
 
+    def on_mount(self) -> None:
+        self._seen = self._typed
+
     def show(self, fact: Fact) -> None:
         """The setting is this now; what is being typed stays."""
-        self._fact = fact
+        self._fact, self._seen = fact, self._typed
         self.query_one(".origin", Static).update(Content(fact.origin))
         for control in self.query("Checkbox, Select"):
             assert isinstance(control, Checkbox | Select), "these are what was asked for"
@@ -96,7 +100,7 @@ class SettingRow(Vertical):
     @property
     def typed_change(self) -> Changed | None:
         """What was typed, if it can be taken and is not what the setting is."""
-        if isinstance(self._fact.value, bool) or self._fact.choices:
+        if self._typed == self._seen:  # what is shown of a text need not be all of it
             return None
         try:
             value = typed_value(self._fact.name, self._typed)

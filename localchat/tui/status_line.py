@@ -16,7 +16,7 @@ LONG_BAR, SHORT_BAR = 20, 8  # cells
 STATE_RANK = 9  # above all others
 
 SIGNS: dict[Mood, tuple[str, str]] = {
-    "idle": ("○", "$foreground 50%"),
+    "idle": ("○", "$foreground-muted"),
     "ready": ("●", "$success"),
     "busy": ("◐", "$warning"),
     "broken": ("✖", "$error"),

@@ -67,8 +67,9 @@ def _why_next(offer: Offer, best: Offer) -> str:
     return f"As large, tuned {manner}."
 
 
-def _worth(offer: Offer) -> tuple[bool, int, float, bool, str]:
-    return _is_good(offer), _billions(offer), _score(offer), not offer.entry.uncensored, offer.entry.name
+def _worth(offer: Offer) -> tuple[bool, int, float, bool, bool, str]:
+    entry = offer.entry
+    return _is_good(offer), _billions(offer), _score(offer), not entry.uncensored, bool(entry.scores), entry.name
 
 
 def _is_fast(offer: Offer) -> bool:

@@ -16,6 +16,9 @@ from localchat.history.store import Saved
 from localchat.tui import told
 from localchat.tui.bubble import Bubble
 from localchat.tui.conversing import Conversing
+from localchat.tui.copy_screen import CopyScreen, conversation_text
+from localchat.tui.copying import copy_code, copy_message
+from localchat.tui.markdown.code import code_blocks
 from localchat.tui.note import Note
 from localchat.tui.transcript import Transcript
 
@@ -32,6 +35,9 @@ class Talk(Vertical):
         Binding("p", "pin", "Pin", id="pin", tooltip="Keep this message in the context, or no longer"),
         Binding("d,delete", "delete", "Delete", id="delete", tooltip="Delete this message and all that follows it"),
         Binding("u", "undo", "Undo", id="undo", tooltip="Bring back what was deleted"),
+        Binding("y", "copy", "Copy", id="copy", tooltip="Copy this message"),
+        Binding("c", "copy_code", "Code", id="copy_code", tooltip="Copy a code block of this message"),
+        Binding("v", "select", "Select", id="select", tooltip="Show the conversation bare, to select in it"),
     ]
 
     @dataclass
@@ -102,6 +108,8 @@ class Talk(Vertical):
             "pin": role in ("user", "assistant"),
             "delete": role in ("user", "assistant"),
             "undo": self._conversing.desk.can_restore,
+            "copy": role is not None,
+            "copy_code": role is not None and bool(code_blocks(self._marked_text)),
         }.get(action, True)
 
     def action_edit(self) -> None:
@@ -130,6 +138,36 @@ class Talk(Vertical):
     def action_undo(self) -> None:
         """Bring back what was deleted last."""
         self._conversing.restore()
+
+    def action_copy(self) -> None:
+        """Copy the marked message."""
+        copy_message(self, self._marked_text)
+
+    def action_copy_code(self) -> None:
+        """Copy a code block of the marked message."""
+        copy_code(self, self._marked_text)
+
+    def action_select(self) -> None:
+        """Show the conversation bare, for the terminal's own selection."""
+        with self._conversing.telling():
+            self.app.push_screen(CopyScreen(conversation_text(self._conversing.desk.messages)))
+
+    def copy_last(self) -> None:
+        """Copy the last reply."""
+        with self._conversing.telling():
+            replies = [saved.text for saved in self._conversing.desk.messages if saved.role == "assistant"]
+            if replies:
+                copy_message(self, replies[-1], "Copied the last reply")
+            else:
+                self.notify("There is no reply yet.", markup=False)
+
+    @property
+    def _marked_text(self) -> str:
+        """Of a reply that is being written, what there is by now."""
+        marked, growing = self.transcript.marked, self._growing
+        if growing is not None and growing.saved is not None and marked is not None and marked.id == growing.saved.id:
+            return growing.source
+        return marked.text if marked is not None else ""
 
     @on(Bubble.Switched)
     def _switch(self, event: Bubble.Switched) -> None:
