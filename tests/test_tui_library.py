@@ -264,9 +264,9 @@ async def test_the_catalog_says_what_would_run_here_and_last_what_does_not_fit_a
         await wait_until(lambda: "zephyr" in rows(pilot))
         assert rows(pilot).split("\n") == [
             "Ready at once, without a download",
-            "  smollm2", "  Q4_K_M · 512 tokens · 5.5 GiB of memory",
+            "  smollm2", "  Q4_K_M · 5.5 GiB memory · 512 tokens",
             "To download",
-            "  zephyr-7b-beta", "  Q4_K_M · 512 tokens · 5.5 GiB of memory · 13.5 GiB to get",
+            "  zephyr-7b-beta", "  Q4_K_M · 5.5 GiB memory · 13.5 GiB to get · 512 tokens",
             "Does not fit this machine",
             "  dolphin-2.5-mixtral-8x7b  uncensored", "  it needs at least 15.6 GiB of memory",
         ]  # fmt: skip

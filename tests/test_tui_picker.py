@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from desk import PLAN, FakeServices, endless_download, install_fake, offer, wait_until
+from fakes import ScriptedEngine
 from shelf import Shelf, rows, text
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -240,3 +241,25 @@ def test_each_suggestion_has_its_reason() -> None:
     assert three([fitting(ZEPHYR, 3.0)])[0].why.startswith("The fastest that fits here; it writes more slowly")
     assert three([fitting(ZEPHYR, None)])[0].why == "The best that fits this machine."
     assert three([fitting(ZEPHYR, 9), fitting(DOLPHIN, 9)])[1].why == "As large, tuned without refusals."
+
+
+async def test_a_download_that_ends_when_the_picker_is_closed_is_loaded_where_there_is_no_model() -> None:
+    go_on = threading.Event()
+
+    def slow() -> Pull:
+        yield CHOSEN
+        while not go_on.wait(0.01):
+            yield Progress("download", "x", 1, 2)
+        yield Ready(install_fake("zephyr"))
+
+    fake = FakeServices([ScriptedEngine([])], offers=(LARGE,))
+    fake.services = replace(fake.services, pull=lambda _: slow())
+    app = fake.app(None)
+    async with app.run_test() as pilot:
+        await wait_until(lambda: isinstance(app.screen, PickerScreen))
+        app.downloads.begin("zephyr-7b-beta")
+        await pilot.press("escape")
+        await wait_until(lambda: not isinstance(app.screen, PickerScreen))
+        assert fake.loads == []
+        go_on.set()
+        await wait_until(lambda: fake.loads == ["zephyr"])

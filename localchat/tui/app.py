@@ -32,10 +32,12 @@ from localchat.tui.preferences import Preferences
 from localchat.tui.press_screen import PressScreen
 from localchat.tui.services import Services, real_services
 from localchat.tui.settings_screen import SettingsScreen
+from localchat.tui.terminal import is_gone
 from localchat.tui.theme import OWN, theme_for, theme_names
 
 STYLES = sorted(Path(__file__).parent.rglob("*.tcss"))
 NOTE_SECONDS = 15
+LOOK_SECONDS = 2.0
 
 
 class LocalchatApp(App[None]):
@@ -63,6 +65,8 @@ class LocalchatApp(App[None]):
             self.register_theme(theme)
         self._apply(("theme", "keys"))
         self.preferences.hear(self._apply)
+        if not self.is_headless:
+            self.set_interval(LOOK_SECONDS, self._leave_with_terminal)
         self.run_worker(partial(erase_deleted, self._services.history), thread=True, exit_on_error=False)
         self.push_screen(self.first_screen())
 
@@ -107,6 +111,11 @@ class LocalchatApp(App[None]):
             self.set_keymap(keys)
             for fault in faults:
                 self._warn(f"{fault}; the usual key stays")
+
+    def _leave_with_terminal(self) -> None:
+        """Most terminals end their programs with themselves, but not all."""
+        if is_gone():
+            self.exit()
 
     def _warn(self, text: str) -> None:
         self.notify(one_line(text, 500), severity="warning", timeout=NOTE_SECONDS, markup=False)

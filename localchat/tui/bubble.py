@@ -8,7 +8,9 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
+from textual.geometry import Region
 from textual.message import Message
+from textual.strip import Strip
 from textual.widgets import Static
 
 from localchat.conversation import Role
@@ -74,6 +76,10 @@ class Bubble(Vertical):
 
     def on_mount(self) -> None:
         self._show_head()
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """All that is not covered by what is in it: the same in each line."""
+        return super().render_lines(crop.crop_size((crop.width, 1))) * crop.height
 
     @property
     def source(self) -> str:

@@ -108,7 +108,7 @@ def offer_row(offer: Offer) -> Option:
     if plan is None:
         return row(entry.name, one_line(entry.name, 60), words, [one_line(offer.problem, 300)])
     download = "" if offer.is_local else f"{size(entry.download_bytes)} to get"
-    about = (plan.quant, f"{plan.context:,} tokens", f"{size(plan.total_bytes)} of memory", speed(plan), download)
+    about = (plan.quant, speed(plan), f"{size(plan.total_bytes)} memory", download, f"{plan.context:,} tokens")
     return row(entry.name, one_line(entry.name, 60), words, about)
 
 

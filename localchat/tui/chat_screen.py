@@ -52,6 +52,7 @@ class ChatScreen(ToldScreen):
 
     def on_mount(self) -> None:
         self._downloads.changed.subscribe(self, self._show_downloads)
+        self._downloads.finished.subscribe(self, self._take_finished)
         with self.conversing.telling():
             self._open(self._services.history.latest())
         self.query_one(Prompt).focus()
@@ -109,6 +110,14 @@ class ChatScreen(ToldScreen):
 
     def _show_downloads(self, downloads: Downloads) -> None:
         self.query_one(Title).download = downloads.words
+
+    def _take_finished(self, model: Installed) -> None:
+        """A download came in while there was no model; an open picker hands its model over by itself."""
+        from localchat.tui.picker_screen import PickerScreen
+
+        is_picking = any(isinstance(screen, PickerScreen) for screen in self.app.screen_stack)
+        if self.conversing.model is None and not is_picking:
+            self._load(model)
 
     # The conversation
 

@@ -33,6 +33,10 @@ class HeldScroll(VerticalScroll):
     def settled(self) -> None:
         """Called after a place was settled in which `follows` or the ends changed, and after each scrolling."""
 
+    def has_place(self, widget: Widget) -> bool:
+        """Has it been arranged?"""
+        return widget in self._places
+
     def top_of(self, widget: Widget) -> int:
         """The first line of a widget, from the beginning of the content; 0 before it has its place."""
         return self._places[widget].y if widget in self._places else 0
@@ -73,6 +77,11 @@ class HeldScroll(VerticalScroll):
         self.follows = round(new_value) >= self.max_scroll_y
         self.hold()
         self.settled()
+
+    def hold_at(self, widget: Widget, below: int) -> None:
+        """Bring a widget, which may have no place yet, so many lines below the top of the view."""
+        self.follows, self._held = False, (widget, below)
+        self.refresh(layout=True)
 
     def hold(self) -> None:
         """Hold what is at the top of the view."""

@@ -44,15 +44,15 @@ class LibraryScreen(Screen[Installed | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", "Close"),
-        Binding("s", "stop", "Stop", tooltip="Stop the download; what arrived is kept"),
-        Binding("r", "again", "Go on", tooltip="Go on with the download where it stopped"),
+        Binding("s", "stop", "Stop", id="library.stop", tooltip="Stop the download; what arrived is kept"),
+        Binding("r", "again", "Go on", id="library.again", tooltip="Go on with the download where it stopped"),
         Binding("space", "details", "Details"),
         Binding("left", "tab(-1)", "Tabs", key_display="←→", tooltip="The tab before this one"),
         Binding("right", "tab(1)", show=False, tooltip="The tab after this one"),
-        Binding("slash", "search", "Search", key_display="/", tooltip="Search the Hub"),
-        Binding("i", "receipt", "Receipt"),
-        Binding("v", "verify", "Verify", tooltip="Check the model file once more"),
-        Binding("d", "remove", "Remove", tooltip="Delete the model, after a question"),
+        Binding("slash", "search", "Search", key_display="/", id="library.search", tooltip="Search the Hub"),
+        Binding("i", "receipt", "Receipt", id="library.receipt", tooltip="Where the model comes from"),
+        Binding("v", "verify", "Verify", id="library.verify", tooltip="Check the model file once more"),
+        Binding("d", "remove", "Remove", id="library.remove", tooltip="Delete the model, after a question"),
         *(Binding(str(number), f"show('{tab}')", show=False) for number, tab in enumerate(TABS, start=1)),
     ]
 

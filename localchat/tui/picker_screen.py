@@ -62,10 +62,9 @@ class PickerScreen(ModalScreen[Installed | None]):
         offers: list[Offer]
         error: LocalchatError | None = None
 
-    def __init__(self, services: Services, current: Installed | None, downloads: Downloads | None = None) -> None:
+    def __init__(self, services: Services, current: Installed | None, downloads: Downloads) -> None:
         super().__init__()
-        self._services, self._current = services, current
-        self._downloads = downloads or Downloads(self.app, services.pull)
+        self._services, self._current, self._downloads = services, current, downloads
         self._suggestions: tuple[Suggestion, ...] = ()
         self._is_left = False
         self._shown: list[str] = []

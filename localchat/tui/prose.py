@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.timer import Timer
@@ -23,6 +23,8 @@ INKS = (
 )  # fmt: skip
 REST = 4
 """After a repaint so many times as long passes before the next one: streaming takes a fifth of a core at most."""
+REST_SECONDS = 0.06
+"""And so long at least. Layout and terminal take their time too, and nobody reads faster."""
 
 
 class Prose(Widget):
@@ -50,10 +52,13 @@ class Prose(Widget):
     def _show(self) -> None:
         self._next_paint = None
         started = time.monotonic()
-        height = len(self._document.lines(self._width)) if self._width else 0
+        lines = self._document.lines(self._width) if self._width else ()
         ended = time.monotonic()
-        self._rest_until = ended + REST * (ended - started)
-        self.refresh(layout=not height or height != self._height)
+        self._rest_until = ended + max(REST_SECONDS, REST * (ended - started))
+        if not lines or len(lines) != self._height:
+            self.refresh(layout=True)
+        elif old := [y for y, (line, _) in self._strips.items() if line is not lines[y]]:
+            self.refresh(Region(0, min(old), self._width, len(lines) - min(old)))
 
     @property
     def _width(self) -> int:
@@ -72,15 +77,35 @@ class Prose(Widget):
 
     def render_line(self, y: int) -> Strip:
         """A line, painted at most once for as long as it stays the same."""
-        lines = self._document.lines(self._width)
-        if y >= len(lines):
-            return Strip.blank(self._width, self.rich_style)
-        if (selection := self.text_selection) is not None:
-            return self._painted(lines[y], y, selection.get_span(y))
-        line, strip = self._strips.get(y, (None, None))
-        if strip is None or line is not lines[y]:
-            strip = self._painted(lines[y], y, None)
-            self._strips[y] = (lines[y], strip)
+        return self._lines(range(y, y + 1))[0]
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The lines of a part. There is nothing around them, so that Textual need not put them into anything."""
+        strips = self._lines(crop.line_range)
+        for line_filter in self.get_line_filters():
+            strips = [strip.apply_filter(line_filter, self.colors[2]) for strip in strips]
+        is_whole = crop.column_span == (0, self._width)
+        return strips if is_whole else [strip.crop(*crop.column_span) for strip in strips]
+
+    def _lines(self, rows: range) -> list[Strip]:
+        width = self._width
+        selection = self.text_selection if self.is_attached else None  # one that is being taken away is painted still
+        lines = self._document.lines(width)
+        strips = []
+        for y in rows:
+            if y >= len(lines):
+                strips.append(Strip.blank(width, self.rich_style))
+            elif selection is not None:
+                strips.append(self._painted(lines[y], y, selection.get_span(y)))
+            else:
+                strips.append(self._kept(lines[y], y))
+        return strips
+
+    def _kept(self, line: Line, y: int) -> Strip:
+        known, strip = self._strips.get(y, (None, None))
+        if strip is None or known is not line:
+            strip = self._painted(line, y, None)
+            self._strips[y] = (line, strip)
         return strip
 
     def notify_style_update(self) -> None:

@@ -34,7 +34,7 @@ def title_of(text: str) -> str:
     lines = (line.strip(AROUND) for line in LABEL.sub("", THINKING.sub("", text).strip()).splitlines())
     first = one_line(next(filter(None, lines), ""), 4 * TITLE_CHARACTERS)
     words = first.split()
-    if len(words) > 2 * WORDS:  # it began to answer instead
+    if len(words) > 2 * WORDS or first.casefold() in ASKED.casefold():  # it began to answer, or repeats what was asked
         return ""
     title = " ".join(words[:WORDS]) if len(words) > WORDS + 2 else first
     return one_line(title, TITLE_CHARACTERS).strip(AROUND)

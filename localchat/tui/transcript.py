@@ -103,7 +103,10 @@ class Transcript(Window):
             await self.rebuild(items, max(0, found[0] - AROUND))
         bubble = next(bubble for bubble in self.bubbles if message_id(bubble) == message)
         self._set_mark(bubble)
-        self.call_after_refresh(self._reveal, bubble, 1)
+        if self.has_place(bubble):
+            self._reveal(bubble, 1)
+        else:
+            self.hold_at(bubble, 1)
 
     def action_mark(self, step: int) -> None:
         """Mark the message above or below; one that is higher than the screen is scrolled through first."""

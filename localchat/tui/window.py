@@ -17,7 +17,7 @@ from localchat.tui.note import Note
 from localchat.tui.welcome import Welcome
 
 SHOWN_AT_ONCE = 20
-MOUNTED = 40
+MOUNTED = 30
 """So many messages stay mounted; more only where more are in view or within a page of it."""
 
 Item = Shown | Widget
