@@ -25,7 +25,7 @@ LLAMA = $(VENV)/.llama-$(BACKEND)
 # A wheel in pip's cache was built for whatever backend came first: only the ordinary one may come from there.
 CACHE = $(if $(filter cpu metal,$(BACKEND)$(AMX)),,--no-cache-dir)
 
-.PHONY: chat test check bench clean
+.PHONY: chat test check bench screenshots clean
 
 chat: $(VENV)/.installed
 	$(VENV)/bin/localchat
@@ -40,6 +40,9 @@ check: $(VENV)/.developer
 
 bench: $(VENV)/.developer
 	$(VENV)/bin/python tools/benchmark.py
+
+screenshots: $(VENV)/.developer
+	$(VENV)/bin/python tools/screenshots.py docs
 
 clean:
 	rm -rf $(VENV)

@@ -12,6 +12,7 @@ import pytest
 from localchat.errors import LocalchatError
 from localchat.history.schema import MIGRATIONS
 from localchat.history.store import History
+from localchat.history.whole import Said, Whole
 
 
 @pytest.fixture
@@ -183,9 +184,11 @@ def test_what_is_deleted_for_good_is_not_on_the_disk(path: Path, how: str) -> No
 
 def test_a_long_conversation_is_deleted_for_good(history: History) -> None:
     """Deeper than SQLite follows references."""
-    number = history.begin("q", "tiny")
-    for index in range(2500):
-        history.ask(number, f"question {index}")
+    said = (
+        Said(index, index - 1 or None, "user", f"question {index}", "said", "", "2026-05-06T10:00:00+00:00")
+        for index in range(1, 2501)
+    )
+    (number,) = history.add([Whole("q", "tiny", "2026-05-06", "2026-05-06", False, "", tuple(said))])
     middle = history.messages(number)[1200].id
     history.remove_message(history.messages(number)[2400].id)
     history.remove_message(middle)

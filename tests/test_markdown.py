@@ -14,8 +14,9 @@ from localchat.tui.markdown.lines import Look
 WIDTH = 40
 PIECES = [
     "# Head\n", "text ", "**strong** ", "*em", "`code`", "\n", "\n\n", "- item\n", "  - inner\n", "1. one\n",
-    "> quote\n", "```python\n", "x = 1\n", "```\n", "| a | b |\n", "|---|---|\n", "| 1 | 2 |\n", "---\n", "-", "=", "~~gone~~",
-    "[a](https://b.c)", "    indented\n", "\t", "<b>", "漢字", "2", ".", "#", "~~~\n", "[ref]: x\n", "\\", "&amp;",
+    "> quote\n", "```python\n", "x = 1\n", "```\n", "| a | b |\n", "|---|---|\n", "| 1 | 2 |\n", "---\n", "-", "=",
+    "~~gone~~", "[a](https://b.c)", "    indented\n", "\t", "<b>", "漢字", "2", ".", "#",
+    "~~~\n", "[ref]: x\n", "\\", "&amp;",
 ]  # fmt: skip
 
 

@@ -13,14 +13,13 @@ from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
-from textual.widgets._footer import FooterKey
 
 from localchat.paths import config_file
 from localchat.settings import Settings, load
 from localchat.tui.app import make_app
 from localchat.tui.chat_screen import ChatScreen
 from localchat.tui.history_screen import HistoryScreen
-from localchat.tui.key_line import KeyLine, whole
+from localchat.tui.key_line import Hint, KeyLine, fitting
 from localchat.tui.keymap import actions, in_force, key_fault, keymap, plain, spelled
 from localchat.tui.keys_screen import KeysScreen, groups_of
 from localchat.tui.press_screen import PressScreen
@@ -37,7 +36,7 @@ async def opened(
     services = FakeServices([ScriptedEngine([])], settings=settings or load()).services
     async with make_app(services, install_fake()).run_test(size=size) as pilot:
         await wait_until(lambda: isinstance(pilot.app.screen, ChatScreen) and pilot.app.screen.query(Prompt))
-        await wait_until(lambda: pilot.app.screen.query(FooterKey))
+        await wait_until(lambda: pilot.app.screen.query_one(KeyLine).hints)
         await pilot.press(*keys)
         yield pilot
 
@@ -244,29 +243,49 @@ async def test_a_broken_file_does_not_lose_the_keys_in_force() -> None:
 # The footer
 
 
+def hint(cells: int, *, is_last: bool = False) -> Hint:
+    return Hint("x", "x", "d" * (cells - 4), "", is_last)
+
+
 @pytest.mark.parametrize(
-    ("widths", "room", "count"), [([], 10, 0), ([5, 5], 10, 2), ([5, 5], 9, 1), ([11], 10, 0), ([3, 9, 1], 11, 1)]
+    ("widths", "room", "count"), [([], 10, 0), ([5, 5], 9, 2), ([5, 5], 8, 1), ([11], 9, 0), ([4, 9, 4], 11, 1)]
 )
 def test_only_whole_keys_have_room(widths: list[int], room: int, count: int) -> None:
-    assert whole(widths, room) == count
+    hints = [hint(cells) for cells in widths]
+    last = hint(6, is_last=True)
+    assert fitting(hints, room) == tuple(hints[:count])
+    assert fitting([last, *hints], room + 6) == (*hints[:count], last)
+
+
+def shown_keys(pilot: Pilot[None]) -> list[str]:
+    return [hint.description for hint in pilot.app.screen.query_one(KeyLine).hints]
 
 
 @pytest.mark.parametrize("width", [30, 50, 80, 120, 200])
 @pytest.mark.parametrize("keys", [(), ("f2",), ("ctrl+o",)])
 async def test_no_key_of_the_footer_is_cut(width: int, keys: tuple[str, ...]) -> None:
     async with opened(*keys, size=(width, 24)) as pilot:
-        line = pilot.app.screen.query_one(KeyLine)
-        await wait_until(lambda: line.query(FooterKey))
+        await wait_until(lambda: "Keys" in shown_keys(pilot))
         await pilot.pause()
-        found = list(line.query(FooterKey))
-        assert all(key.region.right <= line.region.right for key in found)
-        assert "Keys" in [key.description for key in found]
+        line = pilot.app.screen.query_one(KeyLine)
+        assert sum(hint.cells for hint in line.hints) - 1 <= line.content_size.width
+        assert str(line.render()).endswith(" Keys ")
         if width >= 120 and not keys:
-            assert {"New", "History", "Models", "Commands"} <= {key.description for key in found}
+            assert {"New", "History", "Models", "Commands"} <= set(shown_keys(pilot))
 
 
 async def test_a_wider_window_shows_more_keys() -> None:
     async with opened(size=(50, 24)) as pilot:
-        before = len(pilot.app.screen.query(FooterKey))
+        before = len(shown_keys(pilot))
         await pilot.resize_terminal(120, 24)
-        await wait_until(lambda: len(pilot.app.screen.query(FooterKey)) > before)
+        await wait_until(lambda: len(shown_keys(pilot)) > before)
+
+
+async def test_a_click_presses_a_key_and_the_mouse_over_it_says_what_it_does() -> None:
+    async with opened(size=(120, 24)) as pilot:
+        line = pilot.app.screen.query_one(KeyLine)
+        place = str(line.render()).index("History")
+        await pilot.hover(KeyLine, offset=(place + 1, 0))
+        await wait_until(lambda: line.tooltip == "Go back to an earlier conversation")
+        await pilot.click(KeyLine, offset=(place + 1, 0))
+        await wait_until(lambda: isinstance(pilot.app.screen, HistoryScreen))

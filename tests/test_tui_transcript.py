@@ -110,6 +110,23 @@ async def test_a_reader_who_scrolled_up_is_left_alone_and_told_of_new_text() -> 
         assert "new text below" not in screen_text(pilot)
 
 
+async def test_a_reader_who_scrolled_up_is_told_that_a_reply_grows() -> None:
+    async with Hosted().run_test() as pilot:
+        await opened(pilot, 30)
+        reply = Bubble("assistant", "parrot")
+        await transcript(pilot).add(reply)
+        await reply.write("It begins.\n\n" * 20)
+        await wait_until(lambda: "It begins." in screen_text(pilot))
+        transcript(pilot).scroll_relative(y=-9, animate=False)
+        await wait_until(lambda: "to the end" in screen_text(pilot))
+        await reply.write("It goes on.")
+        await wait_until(lambda: "new text below" in screen_text(pilot))
+        transcript(pilot).focus()
+        await pilot.press("end")
+        await wait_until(lambda: "It goes on." in screen_text(pilot))
+        assert "new text below" not in screen_text(pilot)
+
+
 async def test_a_reply_goes_on_where_it_was_scrolled_away() -> None:
     async with Hosted().run_test() as pilot:
         await opened(pilot, 200)

@@ -1,7 +1,7 @@
 """Measures this machine: conversion and decoding, beside llama.cpp's own programs where they are present, and the
 predictions of speed and of memory beside what happens.
 
-    benchmark.py [convert] [decode] [engine] [speed] [memory] [--runs N] [--json]
+    benchmark.py [convert] [decode] [engine] [speed] [memory] [tui] [--runs N] [--json]
                  [--checkpoint FOLDER | --size 1b|7b --layers N]
                                                              what to convert; made up in a temporary folder by itself
                  [--model FILE.gguf]                         what to decode with; SmolLM2 by itself, and for speed also
@@ -184,6 +184,10 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
             yield from convert_rows(checkpoint, tools, options.runs)
     if "speed" in tests:
         yield from _of_types(options, SPEED_TYPES, lambda models: speed_rows(models, options.runs))
+    if "tui" in tests:
+        from bench_tui import tui_rows  # of terminals, which not every system has
+
+        yield from tui_rows(options.runs)
     if "memory" in tests:
         yield from _of_types(options, MEMORY_TYPES, lambda models: memory_rows(models, options.rpc))
 
@@ -229,7 +233,7 @@ def main() -> None:
     """Measure what was asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add: Callable[..., object] = parser.add_argument
-    add("tests", nargs="*", choices=["convert", "decode", "engine", "speed", "memory", []], metavar="TEST")
+    add("tests", nargs="*", choices=["convert", "decode", "engine", "speed", "memory", "tui", []], metavar="TEST")
     add("--runs", type=int, default=3)
     add("--json", action="store_true")
     add("--checkpoint", type=Path)

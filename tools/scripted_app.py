@@ -25,10 +25,12 @@ from localchat.engine.events import Done, Event, Loaded, Piece, Usage
 from localchat.history.store import History, Saved
 from localchat.library import Installed, Receipt, folder_for, record
 from localchat.paths import history_file
+from localchat.pull.events import Pull
 from localchat.sampling import Sampling
 from localchat.settings import Settings
 from localchat.tui.app import make_app
 from localchat.tui.chosen import Chosen
+from localchat.tui.garbage import settle
 from localchat.tui.services import Running, Services
 from localchat.tui.theme import DARK
 from localchat.tui.transcript import Transcript
@@ -86,7 +88,7 @@ class Scripted:
 class Alone(App[None]):
     """Nothing but a transcript."""
 
-    CSS_PATH = sorted(Path(localchat.tui.__file__).parent.rglob("*.tcss"))  # noqa: RUF012 - as Textual declares it
+    CSS_PATH = sorted(Path(localchat.tui.__file__).parent.rglob("*.tcss"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,15 +119,20 @@ def fill(history: History, messages: int) -> int:
     return number
 
 
+def nothing_pulled(_: str) -> Pull:
+    """Nothing is installed."""
+    yield from ()
+
+
 def talk() -> None:
     """The whole app in this terminal."""
     history = History(history_file())
     fill(history, EARLIER)
 
-    def launch(model: Chosen, progress: Callable[[float], None]) -> Running:
+    def launch(model: Chosen, _: Callable[[float], None]) -> Running:
         return Running(model, Scripted(), None, place="a script")
 
-    services = Services(history, Settings(), launch, list, lambda source: (_ for _ in ()))
+    services = Services(history, Settings(), launch, list, nothing_pulled)
     gc.freeze()
     make_app(services, make_model()).run()
 
@@ -148,7 +155,6 @@ async def many(transcript: Transcript, pause: Callable[[], Awaitable[None]]) -> 
         await transcript.add_saved(Saved(number, "assistant" if number % 2 else "user", text, "stop", "scripted"))
         if number % STEP == 0:
             await pause()
-            gc.collect()
             found.append((number, process.memory_info().rss))
     return found
 
@@ -158,6 +164,7 @@ async def measure(what: str) -> None:
     size = (120, 40) if what == "open" else (40, 12)  # what is painted is not what is measured
     async with Alone().run_test(size=size) as pilot:
         transcript = pilot.app.query_one(Transcript)
+        settle()  # as in the real app
         print(json.dumps(await (opened if what == "open" else many)(transcript, pilot.pause)))
 
 

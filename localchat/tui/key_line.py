@@ -1,69 +1,116 @@
-"""The last line: the keys that make sense now, as many as have room whole, the most important ones first."""
+"""The last line: the keys that make sense now, as many as have room whole, the most important ones first.
+
+One widget paints them all: Textual's own footer mounts one for each key, anew whenever another key makes sense.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from textual import events
-from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.widgets import Footer
-from textual.widgets._footer import FooterKey
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
 
 PADDING = 3  # around a key and behind its description
 LAST = ("palette", "keys")
 """Ids of the bindings that always have room, at the end."""
 
 
-class KeyLine(Footer):
-    """Textual's footer would cut the last key in the middle. The keys of what has the focus come first."""
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A key as it is shown."""
 
-    def __init__(self) -> None:
-        super().__init__(show_command_palette=False)
+    key: str
+    display: str
+    description: str
+    tooltip: str
+    is_last: bool
 
-    def compose(self) -> ComposeResult:
-        if not self._bindings_ready:
-            return
-        for binding, is_enabled in self._fitting():
-            display = self.app.get_key_display(binding)
-            yield FooterKey(
-                binding.key, display, binding.description, binding.action, disabled=not is_enabled,
-                tooltip=binding.tooltip,
-            ).data_bind(compact=Footer.compact)  # fmt: skip
+    @property
+    def cells(self) -> int:
+        """Its width with what is around it."""
+        return len(self.display) + len(self.description) + PADDING
 
-    def on_resize(self, event: events.Resize) -> None:
+
+class KeyLine(Widget):
+    """The keys of what has the focus come first. A click presses a key."""
+
+    hints: reactive[tuple[Hint, ...]] = reactive(())
+    pointed: reactive[Hint | None] = reactive(None)
+    """What the mouse is over."""
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self._look())
+        self.call_after_refresh(self._look)
+
+    def on_resize(self) -> None:
         """Another width has room for other keys."""
-        self.call_after_refresh(self.recompose)
+        self._look()
 
-    def _fitting(self) -> list[tuple[Binding, bool]]:
-        shown: dict[str, tuple[Binding, bool]] = {}
+    def render(self) -> Content:
+        return Content.assemble(*(part for hint in self.hints for part in self._parts(hint)))
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """What a key does is told in full."""
+        self.pointed = self._at(event.x)
+        self.tooltip = self.pointed.tooltip if self.pointed is not None else None
+
+    def on_leave(self) -> None:
+        self.pointed = None
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """Press the key."""
+        if (hint := self._at(event.x)) is not None:
+            self.app.simulate_key(hint.key)
+
+    def _parts(self, hint: Hint) -> tuple[tuple[str, str], tuple[str, str]]:
+        under = " on $foreground 10%" if hint == self.pointed else ""
+        return (
+            (f" {hint.display} ", f"bold $footer-key-foreground{under}"),
+            (f"{hint.description} ", f"$footer-description-foreground{under}"),
+        )
+
+    def _at(self, x: int) -> Hint | None:
+        start = self.gutter.left
+        for hint in self.hints:
+            if start <= x < start + hint.cells:
+                return hint
+            start += hint.cells
+        return None
+
+    def _look(self) -> None:
+        """See which keys there are, and which have room."""
+        if self.is_attached and self.screen.is_attached:
+            self.hints = fitting(self._shown(), self.content_size.width)
+
+    def _shown(self) -> list[Hint]:
+        shown: dict[str, Binding] = {}
         for active in self.screen.active_bindings.values():
-            if active.binding.show:
-                shown.setdefault(active.binding.action, (active.binding, active.enabled))
-        for binding in self._of_app():
-            shown.setdefault(binding.action, (binding, True))
-        first = [entry for entry in shown.values() if entry[0].id not in LAST]
-        last = [entry for entry in shown.values() if entry[0].id in LAST]
-        widths = [self._width(binding) for binding, _ in first]
-        room = self.size.width - sum(self._width(binding) for binding, _ in last)
-        return [*first[: whole(widths, room)], *last]
+            if active.binding.show and active.enabled:
+                shown.setdefault(active.binding.action, active.binding)
+        for active in self.app.screen_stack[0].active_bindings.values():
+            # Textual's list leaves out the keys of the app that hold over modal screens too.
+            if active.node is self.app and active.binding.id in LAST and active.binding.show:
+                shown.setdefault(active.binding.action, active.binding)
+        return [self._hint(binding) for binding in shown.values()]
 
-    def _of_app(self) -> list[Binding]:
-        """The keys of the app that hold over modal screens too, which Textual's list of them leaves out."""
-        return [
-            active.binding
-            for active in self.app.screen_stack[0].active_bindings.values()
-            if active.binding.id in LAST and active.node is self.app and active.binding.show
-        ]
-
-    def _width(self, binding: Binding) -> int:
-        return len(self.app.get_key_display(binding)) + len(binding.description) + PADDING
+    def _hint(self, binding: Binding) -> Hint:
+        display = self.app.get_key_display(binding)
+        tooltip = binding.tooltip or binding.description
+        return Hint(binding.key, display, binding.description, tooltip, binding.id in LAST)
 
 
-def whole(widths: Sequence[int], room: int) -> int:
-    """How many from the first on have room."""
-    for count, width in enumerate(widths):
-        room -= width
-        if room < 0:
-            return count
-    return len(widths)
+def fitting(hints: Sequence[Hint], room: int) -> tuple[Hint, ...]:
+    """Those that have room whole, from the first on, and at the end the last ones, which always have."""
+    last = [hint for hint in hints if hint.is_last]
+    left = room + 1 - sum(hint.cells for hint in last)  # the last space of all is nothing to see
+    found: list[Hint] = []
+    for hint in hints:
+        left -= 0 if hint.is_last else hint.cells
+        if left < 0:
+            break
+        found += [] if hint.is_last else [hint]
+    return (*found, *last)

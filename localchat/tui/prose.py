@@ -23,7 +23,7 @@ INKS = (
 )  # fmt: skip
 REST = 4
 """After a repaint so many times as long passes before the next one: streaming takes a fifth of a core at most."""
-REST_SECONDS = 0.06
+REST_SECONDS = 0.08
 """And so long at least. Layout and terminal take their time too, and nobody reads faster."""
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from textual import on
 from textual.app import ComposeResult
 from textual.content import Content
+from textual.geometry import Region, Size
+from textual.layout import DockArrangeResult
 from textual.widget import Widget
 from textual.widgets import Button
 
@@ -34,6 +36,7 @@ class Window(HeldScroll):
         self._changes = asyncio.Lock()  # the screen and the reader change what is mounted
         self._is_filling = False
         self._has_news = False
+        self._last: tuple[Widget, Region] | None = None
 
     def compose(self) -> ComposeResult:
         yield _edge("earlier")
@@ -101,6 +104,20 @@ class Window(HeldScroll):
         news = "↓ new text below · End" if self._has_news else "↓ to the end · End"
         _tell(later, "" if self.follows and not self._future else news)
         self._has_news = self._has_news and not self.follows
+
+    def arrange(self, size: Size, optimal: bool = False) -> DockArrangeResult:
+        """Arrange the messages, and notice when the last one grows out of the reader's sight."""
+        arrangement = super().arrange(size, optimal)
+        place = next(((last, self._places[last]) for last in self._mounted[-1:] if last in self._places), None)
+        was, self._last = self._last, place
+        if was and place and was[0] is place[0] and was[1].width == place[1].width and was[1].height < place[1].height:
+            self._notice_news()
+        return arrangement
+
+    def _notice_news(self) -> None:
+        if not self.follows and not self._has_news:
+            self._has_news = True
+            self.call_later(self._tell_edges)
 
     @on(Button.Pressed, ".earlier")
     async def _show_earlier(self, event: Button.Pressed) -> None:
