@@ -11,10 +11,12 @@ from typing import Any
 from localchat.chat import Draft, Forgotten, TurnEvent, recommended, reply
 from localchat.conversation import Conversation
 from localchat.engine.events import Done, Engine, Piece, Reading, Remote, TokenProbability
-from localchat.engine.remote import RemoteEngine, RemoteModel
+from localchat.engine.remote import RemoteEngine
+from localchat.engine.remote_model import RemoteModel
 from localchat.history.named import Named
 from localchat.history.store import History
-from localchat.launch import Launch, launch
+from localchat.launch import launch
+from localchat.launching import Launch
 from localchat.library import Installed, remember_use
 from localchat.paths import history_file
 from localchat.prompt.ledger import Ledger

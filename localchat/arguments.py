@@ -15,7 +15,7 @@ from localchat.errors import LocalchatError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from localchat.engine.remote import RemoteModel
+    from localchat.engine.remote_model import RemoteModel
     from localchat.library import Installed
     from localchat.plan.wish import Goal, Wish
     from localchat.settings import Settings
@@ -87,7 +87,7 @@ def remote_model(
 ) -> RemoteModel:
     """The model of a server. Raises LocalchatError for what is no address, click.UsageError for options of others."""
     from localchat.engine.openai.address import address_of, checked_token
-    from localchat.engine.remote import RemoteModel
+    from localchat.engine.remote_model import RemoteModel
 
     if context or rpc:
         raise click.UsageError(

@@ -66,7 +66,7 @@ def app(
     token: str | None = None,
 ) -> None:  # fmt: skip
     """Open the terminal app with a model, or with --remote a model of a server."""
-    from localchat.launch import Launch
+    from localchat.launching import Launch
     from localchat.tui.app import run_app
 
     if remote is not None:

@@ -12,7 +12,8 @@ from functools import partial
 from localchat.engine.events import Event, Loaded, Loading
 from localchat.engine.process import EngineProcess
 from localchat.errors import EngineDied, LocalchatError
-from localchat.launch import AS_SET, Launch, Launched, launch, learn
+from localchat.launch import Launched, launch, learn
+from localchat.launching import AS_SET, Launch
 from localchat.library import Installed
 from localchat.lifetime import JOIN_SECONDS, Alarms, Clock, Deaths, GivenUp, Idle, timer
 from localchat.plan.plan import Plan

@@ -11,9 +11,10 @@ from localchat.engine.process import EngineProcess
 from localchat.engine.store import NO_STORE, Store
 from localchat.errors import EngineDied, LocalchatError, NoMemory
 from localchat.gguf_file import read_header
+from localchat.launching import AS_SET, Launch
 from localchat.library import Installed
 from localchat.llama.libraries import package_version
-from localchat.llama.placement import HOST, SLOTS
+from localchat.llama.placement import HOST
 from localchat.paths import logs_folder, models_folder, sessions_folder
 from localchat.plan.facts import subject_of
 from localchat.plan.here import this_machine
@@ -26,23 +27,6 @@ from localchat.text import size
 
 LOGS_KEPT = 10
 TRIES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """How a model is to be loaded, as the user said."""
-
-    context: int = 0
-    """Tokens; 0 takes the setting, and else leaves it to the plan."""
-    rpc: tuple[str, ...] = ()
-    """HOST:PORT of other machines' devices."""
-    slots: int = SLOTS
-    """Conversations that are kept at once."""
-    is_kept: bool = True
-    """Is what was read kept on disk? Not of a question that nobody comes back to."""
-
-
-AS_SET = Launch()
 
 
 @dataclass(frozen=True, slots=True)

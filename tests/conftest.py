@@ -16,7 +16,7 @@ from localchat.convert.checkpoint import read_checkpoint
 from localchat.convert.layout import layout
 from localchat.convert.write import write
 from localchat.llama import libraries
-from localchat.llama.bandwidth import ANY, Rates
+from localchat.llama.rates import ANY, Rates
 from localchat.plan import bandwidth
 from localchat.pull.source import package_file
 

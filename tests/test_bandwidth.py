@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from localchat.errors import LocalchatError
 from localchat.llama import bandwidth as probe
-from localchat.llama.bandwidth import TYPES, Rates, measure
+from localchat.llama.bandwidth import TYPES, measure
 from localchat.llama.devices import Device
+from localchat.llama.rates import Rates
 from localchat.paths import measured_folder
 from localchat.plan import bandwidth as module
 from localchat.plan.bandwidth import rates

@@ -15,7 +15,7 @@ from pull_hub import REPO, SHARDS, publishing
 
 from localchat.cli import localchat, main
 from localchat.errors import LocalchatError
-from localchat.launch import Launch
+from localchat.launching import Launch
 from localchat.library import find
 from localchat.paths import models_folder
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tiny import refused
 
-from localchat.launch import LOGS_KEPT, Launch, launch, plan_now
+from localchat.launch import LOGS_KEPT, launch, plan_now
+from localchat.launching import Launch
 from localchat.library import Installed
 from localchat.paths import logs_folder
 from localchat.plan.rungs import CONTEXT

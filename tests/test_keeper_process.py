@@ -20,7 +20,8 @@ from localchat.conversation import Conversation, Ending
 from localchat.engine.events import Done, Loading, Piece
 from localchat.errors import EngineDied
 from localchat.keeper import Kept, keep
-from localchat.launch import AS_SET, Launch, launch, learn, plan_now
+from localchat.launch import launch, learn, plan_now
+from localchat.launching import AS_SET, Launch
 from localchat.library import Installed
 from localchat.lifetime import GivenUp
 from localchat.llama import devices

@@ -18,8 +18,8 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"cli", "commands", "arguments", "printing", "__main__"}),),
     (frozenset({"tui"}), frozenset({"server"}), frozenset({"answer"})),
     (
-        frozenset({"chat"}), frozenset({"pull"}), frozenset({"launch", "keeper", "lifetime"}), frozenset({"doctor"}),
-        frozenset({"bench"}), frozenset({"slowness", "conditions"}),
+        frozenset({"chat"}), frozenset({"pull"}), frozenset({"launch", "launching", "keeper", "lifetime"}),
+        frozenset({"doctor"}), frozenset({"bench"}), frozenset({"slowness", "conditions"}),
     ),
     (frozenset({"plan"}), frozenset({"engine"}), frozenset({"convert"})),
     (

@@ -17,7 +17,8 @@ from localchat.conversation import Message
 from localchat.errors import LocalchatError
 from localchat.history.named import Named
 from localchat.history.store import History
-from localchat.launch import Launch, Launched
+from localchat.launch import Launched
+from localchat.launching import Launch
 from localchat.library import Installed
 from localchat.settings import Settings
 

@@ -16,7 +16,8 @@ from localchat.convert.config import parse_config
 from localchat.convert.sketch import sketched
 from localchat.engine.process import EngineProcess
 from localchat.errors import NoMemory
-from localchat.launch import TRIES, Launch, launch, plan_now
+from localchat.launch import TRIES, launch, plan_now
+from localchat.launching import Launch
 from localchat.library import Installed
 from localchat.llama.placement import HOST, Placement
 from localchat.plan.make import Machine

@@ -14,7 +14,8 @@ from localchat.chat import Forgotten, recommended, reply
 from localchat.conversation import Conversation, Message
 from localchat.engine.events import Done, Event, Piece, TokenProbability, Waiting
 from localchat.engine.openai import pump
-from localchat.engine.remote import RemoteEngine, RemoteModel
+from localchat.engine.remote import RemoteEngine
+from localchat.engine.remote_model import RemoteModel
 from localchat.errors import LocalchatError
 from localchat.prompt.ledger import Ledger
 from localchat.sampling import Sampling

@@ -16,9 +16,9 @@ from test_tui_chat import bubbles, ready, say, screen, state
 from textual.pilot import Pilot
 
 from localchat.cli import main
-from localchat.engine.remote import RemoteModel
+from localchat.engine.remote_model import RemoteModel
 from localchat.history.store import History
-from localchat.launch import Launch
+from localchat.launching import Launch
 from localchat.paths import history_file
 from localchat.settings import Settings
 from localchat.tui.app import LocalchatApp, make_app

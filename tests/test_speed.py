@@ -8,9 +8,9 @@ import pytest
 from gguf.constants import GGMLQuantizationType as Type
 
 from localchat.gguf_file import ModelFile, Tensor
-from localchat.llama.bandwidth import Rates
 from localchat.llama.devices import Device
 from localchat.llama.dry_run import Work
+from localchat.llama.rates import Rates
 from localchat.plan.facts import candidate_of, shape_of
 from localchat.plan.hardware import Hardware, Memory, Processor
 from localchat.plan.layout import Option, Use, Works, on_host

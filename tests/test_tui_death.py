@@ -18,7 +18,7 @@ from localchat.engine.events import Done, Loading, Piece, Reading, Usage, Waitin
 from localchat.errors import EngineDied, LocalchatError
 from localchat.history.store import History
 from localchat.keeper import Kept
-from localchat.launch import AS_SET
+from localchat.launching import AS_SET
 from localchat.paths import history_file
 from localchat.plan.wish import Wish
 from localchat.prompt.ledger import Ledger

@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
 from localchat.engine.events import Done, Piece, Usage
-from localchat.engine.remote import RemoteModel
+from localchat.engine.remote_model import RemoteModel
 from localchat.errors import LocalchatError
 from localchat.history.store import History
 from localchat.library import record

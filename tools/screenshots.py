@@ -33,7 +33,7 @@ def shows(pilot: Pilot[None], text: str) -> bool:
 
 async def shoot(folder: Path) -> None:
     """Walk through the app and keep pictures of it."""
-    from localchat.launch import AS_SET
+    from localchat.launching import AS_SET
     from localchat.settings import Settings
     from localchat.tui.app import make_app
     from localchat.tui.services import real_services

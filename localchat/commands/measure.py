@@ -23,7 +23,8 @@ HEADINGS = ("Test", "Tokens", "Behind", "At once", "Tokens/s", "First token")
 def bench(model: str, context: int | None, rpc: tuple[str, ...], as_json: bool) -> None:
     """Measure how fast a model reads and writes here: behind texts of several lengths, and for several at once."""
     from localchat.bench import CLIENTS, measured, usual_rate
-    from localchat.launch import Launch, launch
+    from localchat.launch import launch
+    from localchat.launching import Launch
     from localchat.library import remember_use
     from localchat.printing import print_json, say, say_notes
 

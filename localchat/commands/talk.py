@@ -56,7 +56,7 @@ def run(
     piped in: localchat run --remote URL PROMPT.
     """
     from localchat.answer import Question, answer, answer_remote
-    from localchat.launch import Launch
+    from localchat.launching import Launch
     from localchat.printing import print_json
 
     sampling = with_preset(preset, sampling)

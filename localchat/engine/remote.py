@@ -6,7 +6,6 @@ import difflib
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import Any
 
 from localchat.conversation import Message
@@ -32,16 +31,6 @@ END = "[DONE]"
 GRACE_SECONDS = 2.0  # for what some servers say of a reply after its end
 BAD_FIELDS = (400, 422)
 NAMES_SHOWN = 8
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteModel:
-    """A model of a server, as it is asked for."""
-
-    url: str
-    name: str = ""
-    """Empty takes the only one there is."""
-    token: str = field(default="", repr=False)
 
 
 class RemoteEngine:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
@@ -20,46 +19,22 @@ from localchat.child import answer, ask
 from localchat.errors import LocalchatError
 from localchat.llama.graphs import Backend
 from localchat.llama.quantize import row_bytes
+from localchat.llama.rates import HEAD_DIM, HEADS, KV_HEADS, Rates
 from localchat.llama.rpc import register
 
 TYPES = ("F16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "IQ4_XS", "Q5_0", "Q4_1", "Q4_0")
 KV_TYPES = {"f16": GGMLQuantizationType.F16, "q8_0": GGMLQuantizationType.Q8_0}
 # ggml makes no weights of the others.
 MEASURABLE = frozenset(GGMLQuantizationType.__members__) - {"F64", "I8", "I16", "I32", "I64", "Q8_1", "Q8_K"}
-ANY = "any"
-NEAREST = {"F32": "F16", "BF16": "F16", **{f"kv {name}": "F16" for name in KV_TYPES}}
-"""Whose rate is taken where a type has none: norms and routers are F32, and next to nothing."""
-
 TIMEOUT_SECONDS = 60
 TYPE_SECONDS = 0.12  # for each type, after one round to warm up
 WEIGHTS_BYTES = 192 << 20  # more than the caches of any desktop hold
 ROOM_BYTES = 4 * WEIGHTS_BYTES  # with less free than this nothing is measured
-# Of Mistral 7B and its kin: the width, rows of the average matrix of a layer, heads, KV heads, numbers of a head.
+# Of Mistral 7B and its kin: the width, and rows of the average matrix of a layer.
 COLUMNS, ROWS = 4096, 8192
-HEADS, KV_HEADS, HEAD_DIM = 32, 8, 128
 KV_TOKENS, KV_LAYERS = 4096, 6
 SMALL_ROWS, SMALL_LAYERS = 32, 16
 CALM = 0.85  # of the time that our threads asked for, what they got where nobody else wanted the cores
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """What one device can do."""
-
-    bytes_per_second: dict[str, float] = field(default_factory=dict)
-    """Of weights by the name of their type, and of the KV cache as `kv f16`; under `any` for all others."""
-    layer_seconds: float = 0.0
-    """For the operations of a layer besides reading its weights and the KV cache."""
-
-    def rate(self, kind: str) -> float | None:
-        """Bytes a second for a type; None where nothing is known of it."""
-        known = self.bytes_per_second
-        return known.get(kind) or known.get(NEAREST.get(kind, kind)) or known.get(ANY)
-
-    @property
-    def best(self) -> float | None:
-        """Of the types of weights, which is as near as this comes to the speed of the memory."""
-        return max((rate for kind, rate in self.bytes_per_second.items() if not kind.startswith("kv ")), default=None)
 
 
 def measure(device: str, threads: int, types: Sequence[str] = TYPES, rpc: Sequence[str] = ()) -> tuple[Rates, bool]:

@@ -42,6 +42,8 @@ class Sampler:
         self._chain = cpp.llama_sampler_chain_init(cpp.llama_sampler_chain_default_params())
         for part in _parts(sampling, model.vocabulary):
             cpp.llama_sampler_chain_add(self._chain, part)
+        # The chain copies every logit first, which takes 0.2 ms of 50,000: 1 % of a small model's token.
+        self._takes_highest = self.is_greedy and cpp.llama_sampler_chain_n(self._chain) == 1
         if self._constraint:
             self._ids = np.arange(model.vocabulary, dtype=np.int32)
             self._candidates = candidates_of(self._ids)
@@ -56,6 +58,8 @@ class Sampler:
 
         `context` is llama.cpp's handle. Raises LocalchatError where the grammar allows no token, or takes too long.
         """
+        if self._constraint is None and self._takes_highest:
+            return int(_logits(context, output, self._vocabulary).argmax())
         if self._constraint is None:
             return int(cpp.llama_sampler_sample(self._chain, context, output))
         logits = _logits(context, output, self._vocabulary)

@@ -15,10 +15,11 @@ from typing import Any
 
 from localchat.errors import LocalchatError
 from localchat.files import read_json, write_text
-from localchat.llama.bandwidth import TYPES, Rates, measure
+from localchat.llama.bandwidth import TYPES, measure
 from localchat.llama.devices import Device
 from localchat.llama.libraries import package_version
 from localchat.llama.placement import HOST
+from localchat.llama.rates import Rates
 from localchat.paths import measured_folder
 
 OLD_AFTER = timedelta(days=30)

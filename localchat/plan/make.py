@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from localchat.errors import LocalchatError
-from localchat.llama.bandwidth import Rates
+from localchat.llama.rates import Rates
 from localchat.plan.hardware import Hardware
 from localchat.plan.layout import WorkKey, Works
 from localchat.plan.lessons import NONE, Lessons

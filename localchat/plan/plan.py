@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from localchat.llama.bandwidth import Rates
 from localchat.llama.placement import Placement
+from localchat.llama.rates import Rates
 from localchat.plan.hardware import Hardware
 from localchat.plan.layout import BATCH, Layout, Option, Use, Works, in_memory, partial, resident
 from localchat.plan.lessons import NONE, Lessons

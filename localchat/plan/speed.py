@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from localchat.llama.bandwidth import ANY, HEADS, KV_HEADS, Rates
 from localchat.llama.placement import HOST
+from localchat.llama.rates import ANY, HEADS, KV_HEADS, Rates
 from localchat.plan.hardware import Hardware
 from localchat.plan.layout import KV_BYTES, Use
 from localchat.plan.shape import Shape

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from textual.types import CSSPathType
 from localchat.engine.store import forget
 from localchat.errors import LocalchatError
 from localchat.history.store import History
-from localchat.launch import Launch
+from localchat.launching import Launch
 from localchat.library import installed
 from localchat.paths import sessions_folder
 from localchat.settings import Settings
@@ -25,6 +24,7 @@ from localchat.text import one_line
 from localchat.tui.chat_screen import ChatScreen
 from localchat.tui.chosen import Chosen
 from localchat.tui.downloads import Downloads
+from localchat.tui.garbage import settle
 from localchat.tui.keymap import keymap
 from localchat.tui.keys_screen import KeysScreen, groups_of
 from localchat.tui.palette import Commands
@@ -69,6 +69,11 @@ class LocalchatApp(App[None]):
             self.set_interval(LOOK_SECONDS, self._leave_with_terminal)
         self.run_worker(partial(erase_deleted, self._services.history), thread=True, exit_on_error=False)
         self.push_screen(self.first_screen())
+
+    def on_ready(self) -> None:
+        """The first screen is there. Tests run many apps in one process."""
+        if not self.is_headless:
+            settle()
 
     def first_screen(self) -> Screen[None]:
         """What the app opens on."""
@@ -132,7 +137,6 @@ def run_app(settings: Settings, model: Chosen | None, how: Launch) -> None:
     services = real_services(settings, how, lambda: preferences.current)
     if model is None:
         model = next(iter(installed()), None)
-    gc.freeze()  # what is loaded by now stays: collections during streaming need not look at it
     try:
         make_app(services, model, preferences).run()
         erase_deleted(services.history)  # the engine is closed by now, and has kept what it had read

@@ -59,7 +59,7 @@ class ChatScreen(ToldScreen):
         if self._model is None:
             self._welcome()
         else:
-            self._load(self._model)
+            self.call_after_refresh(self._load, self._model)  # what loads it is a lot of code to import
 
     def _welcome(self) -> None:
         """Nothing can be said before there is a model."""

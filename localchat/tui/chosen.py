@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from localchat.engine.remote import RemoteModel
+from localchat.engine.remote_model import RemoteModel
 from localchat.library import Installed, remember_use
 
 Chosen = Installed | RemoteModel
