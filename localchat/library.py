@@ -154,7 +154,12 @@ def remove(name: str) -> int:
         freed = find(name).receipt.file_bytes
     except BadFile:
         freed = 0
-    shutil.rmtree(models_folder() / name)
+    try:
+        shutil.rmtree(models_folder() / name)
+    except OSError as error:
+        raise LocalchatError(
+            f"{name} could not be removed: {error.strerror or error}", "close what uses it, then try again"
+        ) from error
     return freed
 
 
@@ -198,7 +203,10 @@ def _use(path: Path) -> dict[str, Any]:
 
 def _is_sound(receipt: Receipt) -> bool:
     has_commit = receipt.commit is None or isinstance(receipt.commit, str)
-    return has_commit and all(isinstance(getattr(receipt, name), kind) for name, kind in FIELD_TYPES.items())
+    if not has_commit or not all(isinstance(getattr(receipt, name), kind) for name, kind in FIELD_TYPES.items()):
+        return False
+    maps = (receipt.inputs, receipt.recipe, receipt.versions, receipt.fingerprints)
+    return all(isinstance(text, str) for texts in maps for text in texts.values())
 
 
 def _checks(value: Any) -> tuple[Check, ...]:

@@ -81,3 +81,8 @@ def duration(seconds: float) -> str:
 def is_interactive() -> bool:
     """Does a person read standard error on a terminal?"""
     return sys.stderr.isatty()
+
+
+def counted(count: int, thing: str) -> str:
+    """So many of them, in words."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

@@ -15,6 +15,7 @@ from localchat.catalog import lookup
 from localchat.convert.checkpoint import read_checkpoint
 from localchat.convert.layout import layout
 from localchat.convert.write import write
+from localchat.history.store import History
 from localchat.llama import libraries
 from localchat.llama.rates import ANY, Rates
 from localchat.plan import bandwidth
@@ -30,6 +31,14 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LOCALCHAT_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    """An empty history, in a file of its own."""
+    history = History(tmp_path / "history.db")
+    yield history
+    history.close()
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,6 @@ from localchat.history.store import History, conversation_of
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "history.db"
-
-
-@pytest.fixture
-def history(path: Path) -> Iterator[History]:
-    history = History(path)
-    yield history
-    history.close()
 
 
 def texts(history: History, conversation: int) -> list[tuple[str, str, str]]:

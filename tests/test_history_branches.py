@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,6 @@ from localchat.conversation import Conversation, Message
 from localchat.errors import LocalchatError
 from localchat.history.branches import Link, Place, open_path
 from localchat.history.store import History, conversation_of
-
-
-@pytest.fixture
-def history(tmp_path: Path) -> Iterator[History]:
-    history = History(tmp_path / "history.db")
-    yield history
-    history.close()
 
 
 def reply(history: History, number: int, text: str, instead_of: int | None = None) -> int:

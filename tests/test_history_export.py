@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,16 +14,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from localchat.errors import BadFile, LocalchatError
-from localchat.history.export import exported, file_name, save
+from localchat.history.export import exported, file_name, save, write_new
 from localchat.history.importing import conversations, import_file
 from localchat.history.store import History
-
-
-@pytest.fixture
-def history(tmp_path: Path) -> Iterator[History]:
-    history = History(tmp_path / "history.db")
-    yield history
-    history.close()
 
 
 def talk(history: History, question: str, *replies: str, system: str = "") -> int:
@@ -289,3 +282,13 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
     with pytest.raises(LocalchatError, match="could not be written") as error:
         save(tmp_path / "missing", "a.md", "text")
     assert error.value.hint
+
+
+def test_a_file_that_could_not_be_written_whole_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(LocalchatError, match="full"):
+        write_new(tmp_path / "a.md", "text")
+    assert not (tmp_path / "a.md").exists()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Iterator
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,6 @@ from localchat.paths import history_file, models_folder
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "history.db"
-
-
-@pytest.fixture
-def history(path: Path) -> Iterator[History]:
-    history = History(path)
-    yield history
-    history.close()
 
 
 def test_only_its_owner_can_read_the_history() -> None:
@@ -130,3 +124,17 @@ def test_a_history_that_cannot_be_written_is_one_sentence(history: History, path
     with pytest.raises(LocalchatError, match="cannot be used") as error:
         history.ask(number, "Bye")
     assert error.value.hint
+
+
+def test_who_reads_does_not_wait_for_another_program_that_writes(history: History, path: Path) -> None:
+    number = history.begin("q", "tiny")
+    history.ask(number, "q")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writer = threading.Thread(target=history.ask, args=(number, "more"))
+        writer.start()
+        assert [message.text for message in history.messages(number)] == ["q"]
+        assert writer.is_alive(), "it waits for the other program"
+        other.execute("ROLLBACK")
+        writer.join()
+    assert [message.text for message in history.messages(number)] == ["q", "more"]

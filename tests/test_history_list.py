@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,13 +17,6 @@ from localchat.history.whole import Said, Whole
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "history.db"
-
-
-@pytest.fixture
-def history(path: Path) -> Iterator[History]:
-    history = History(path)
-    yield history
-    history.close()
 
 
 def said(history: History, question: str, reply: str = "a reply", system: str = "") -> int:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from localchat.history.marking import beginnings, folded, literally, marked, words_of
 from localchat.history.store import History
-
-
-@pytest.fixture
-def history(tmp_path: Path) -> Iterator[History]:
-    history = History(tmp_path / "history.db")
-    yield history
-    history.close()
 
 
 def said(history: History, question: str, reply: str = "", system: str = "") -> int:

@@ -254,3 +254,19 @@ def test_any_receipt_gives_a_model_in_its_folder_or_a_sentence(home: Path, chang
     with sound_or_refused():
         assert find("one").path.resolve().parent == (home / "models" / "one").resolve()
     assert "two" in [model.name for model in installed()]
+
+
+def test_a_model_that_cannot_be_deleted_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    install("one")
+    monkeypatch.setattr(library.shutil, "rmtree", deny)
+    with refused("one could not be removed: Permission denied"):
+        remove("one")
+
+
+@pytest.mark.parametrize("field", ["inputs", "recipe", "versions", "fingerprints"])
+def test_a_receipt_whose_maps_hold_no_texts_is_damaged(field: str) -> None:
+    with_json(install("one").folder, "receipt.json", **{field: {"a": 5}})
+    assert installed() == []

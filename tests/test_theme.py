@@ -12,7 +12,7 @@ from textual.color import Color
 from textual.theme import BUILTIN_THEMES, Theme
 
 from localchat import tui
-from localchat.tui.theme import DARK, LIGHT, OWN, SIXTEEN, contrast, theme_for, theme_names
+from localchat.tui.theme import DARK, LIGHT, OWN, SIXTEEN, theme_for, theme_names
 
 TEXTS = (
     "foreground", "foreground-muted", "primary", "secondary", "accent", "success", "warning", "error",
@@ -20,6 +20,22 @@ TEXTS = (
 )  # fmt: skip
 TUI = Path(tui.__file__).parent
 GROUNDS = ("background", "surface", "panel")
+
+
+def contrast(text: Color, background: Color) -> float:
+    """The ratio of luminance of WCAG 2.1, from 1 to 21. What of the text is transparent shows the background."""
+    seen = background.blend(text, text.a, alpha=1)
+    lighter, darker = sorted((_luminance(seen), _luminance(background)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(color: Color) -> float:
+    red, green, blue = (_linear(part / 255) for part in color.rgb)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _linear(part: float) -> float:
+    return part / 12.92 if part <= 0.04045 else float(((part + 0.055) / 1.055) ** 2.4)
 
 
 @pytest.mark.parametrize("theme", [DARK, LIGHT], ids=lambda theme: theme.name)

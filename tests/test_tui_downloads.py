@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
@@ -77,7 +78,7 @@ async def test_a_download_needs_no_screen_and_tells_when_it_is_done() -> None:
         app.downloads.begin("zephyr")
         await wait_until(lambda: app.states == ["done"])
         await wait_until(lambda: [model.name for model in finished] == ["zephyr"])
-        assert app.toasts == ["zephyr is ready: choose it in the library (Ctrl+L)."]
+        assert app.toasts == ["zephyr is ready; the library has it."]
         assert app.downloads.words == ""
 
 
@@ -146,6 +147,7 @@ async def test_a_failure_is_told_and_the_next_one_begins() -> None:
         assert "zephyr is not installed: the Hub has no repository a/b. check the spelling." in app.toasts
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is told as Python tells it
 async def test_a_fault_of_the_program_ends_a_download_like_a_failure() -> None:
     app = Yard(Pulls())  # KeyError
     async with app.run_test():
@@ -247,3 +249,31 @@ def test_the_title_line_counts_what_waits_and_names_what_is_not_a_download() -> 
 
 def test_progress_after_a_stop_was_asked_for_does_not_undo_it() -> None:
     assert after(replace(going(CHOSEN), state="stopping"), HALF).state == "stopping"
+
+
+async def test_what_is_stopped_before_it_began_to_run_does_not_keep_the_others_waiting() -> None:
+    app = Yard(Pulls(large=endless_download, small=ready("small")))
+    async with app.run_test():
+        app.downloads.stop(app.downloads.begin("large"))
+        app.downloads.begin("small")
+        await wait_until(lambda: app.states == ["stopped", "done"])
+
+
+async def test_the_app_ends_beside_a_download_that_stands_still() -> None:
+    goes_on = threading.Event()
+
+    def stalled() -> Generator[PullEvent]:
+        yield CHOSEN
+        yield Progress("download", "x", 1, 3)
+        goes_on.wait()
+        yield Progress("download", "x", 2, 3)
+
+    pulls = Pulls(large=stalled)
+    app = Yard(pulls)
+    async with app.run_test():
+        app.downloads.begin("large")
+        await wait_until(lambda: app.states == ["downloading"])
+    app.downloads.close(0.01)
+    assert pulls.closed == [], "it was left behind"
+    goes_on.set()
+    await wait_until(lambda: pulls.closed == ["large"])

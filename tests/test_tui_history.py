@@ -21,8 +21,8 @@ from localchat.errors import LocalchatError
 from localchat.history.export import exported
 from localchat.history.store import History
 from localchat.history.whole import Said, Whole
-from localchat.paths import history_file
-from localchat.tui.app import STYLES
+from localchat.paths import history_file, sessions_folder
+from localchat.tui.app import STYLES, erase_deleted
 from localchat.tui.history_browser import Conversations, HistoryBrowser, Search
 from localchat.tui.history_screen import HistoryScreen
 from localchat.tui.theme import OWN
@@ -256,6 +256,20 @@ async def test_a_search_that_fails_is_told(history: History, monkeypatch: pytest
         await wait_until(lambda: "cannot be used" in str(app.screen.query_one(".empty", Static).content))
 
 
+async def test_a_list_that_cannot_be_read_any_more_is_told(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    said(history, "Rome")
+
+    def fail() -> None:
+        raise LocalchatError("the history cannot be used: disk", "check it")
+
+    async with opened(history) as (app, pilot):
+        await pilot.press("slash", "x")
+        await wait_until(lambda: "Nothing was found." in str(app.screen.query_one(".empty", Static).content))
+        monkeypatch.setattr(history, "conversations", fail)
+        await pilot.press("backspace")
+        await wait_until(lambda: "cannot be used" in str(app.screen.query_one(".empty", Static).content))
+
+
 # The page beside the list
 
 
@@ -413,3 +427,28 @@ async def test_a_file_that_cannot_be_imported_is_one_sentence(history: History, 
         assert len(history.conversations()) == 1
         await pilot.press("i", "enter", "escape")
         await wait_until(lambda: app.chosen == [None])
+
+
+# The end of the app
+
+
+def test_at_the_end_what_was_deleted_leaves_the_disk_with_what_was_read_of_it() -> None:
+    history = History(history_file())
+    kept, gone = begun(history, "Bread"), begun(history, "Wine")
+    session = sessions_folder() / "0.kv"
+    session.write_bytes(b"tokens")
+    erase_deleted(history)
+    assert session.exists(), "nothing was deleted"
+    history.delete(gone)
+    erase_deleted(history)
+    assert not session.exists()
+    assert [heading.id for heading in history.conversations()] == [kept]
+    with pytest.raises(LocalchatError, match="for good"):
+        history.restore(gone)
+    history.close()
+
+
+def begun(history: History, question: str) -> int:
+    number = history.begin(question, "parrot")
+    history.ask(number, question)
+    return number

@@ -21,6 +21,7 @@ from localchat.pull.offers import Offer
 from localchat.pull.search import Found
 from localchat.pull.verify import Verifying
 from localchat.tui.ask_screen import AskScreen
+from localchat.tui.hub_pane import HubRows
 from localchat.tui.library_screen import LibraryScreen
 from localchat.tui.page_screen import PageScreen
 from localchat.tui.rows import Rows
@@ -453,3 +454,36 @@ async def test_the_tabs_go_round_by_arrows() -> None:
         assert "Nothing was pulled" in text(pilot)
         await pilot.press("right")
         await wait_until(lambda: tab(pilot) == "installed")
+
+
+async def test_the_arrows_lead_through_all_tabs_and_out_of_the_search_field_at_its_ends() -> None:
+    app, _ = shelf()
+    async with app.run_test(size=NARROW) as pilot:
+        await app.open_library(pilot)
+        for name in ("catalog", "hub", "downloads", "hub"):
+            await pilot.press("left" if name == "hub" and tab(pilot) == "downloads" else "right")
+            await wait_until(lambda name=name: tab(pilot) == name)
+        await pilot.press(*"ab", "left", "left")
+        assert tab(pilot) == "hub"
+        await pilot.press("left")
+        await wait_until(lambda: tab(pilot) == "catalog")
+
+
+async def test_a_repository_that_a_hub_names_twice_is_listed_once() -> None:
+    app, _ = shelf(search=lambda _: [ZEPHYR, ZEPHYR])
+    async with app.run_test(size=NARROW) as pilot:
+        await app.open_library(pilot)
+        await pilot.press("3", *"zephyr", "enter")
+        await wait_until(lambda: rows(pilot).count("zephyr-7b-beta") == 1)
+
+
+async def test_who_types_on_while_the_hub_is_asked_gets_the_answer_and_keeps_the_field() -> None:
+    gate = threading.Event()
+    app, _ = shelf(search=lambda _: [ZEPHYR] if gate.wait(20) else [])
+    async with app.run_test(size=NARROW) as pilot:
+        await app.open_library(pilot)
+        await pilot.press("3", *"zeph", "enter", "y")
+        gate.set()
+        await wait_until(lambda: pilot.app.screen.query_one(HubRows).option_count == 1)
+        await pilot.press("r")
+        assert pilot.app.screen.query_one(Input).value == "zephyr"

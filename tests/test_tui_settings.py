@@ -251,3 +251,19 @@ async def test_a_name_that_is_taken_is_told_at_once() -> None:
         await pilot.press("n", *"precise")
         form = pilot.app.screen
         await wait_until(lambda: "already" in str(form.query_one("#note-name", Static).render()))
+
+
+async def test_a_theme_that_is_not_known_here_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    config_file().parent.mkdir(parents=True, exist_ok=True)
+    config_file().write_text('theme = "of another machine"\n')
+    async with opened("f2") as pilot:
+        await wait_until(lambda: isinstance(pilot.app.screen, SettingsScreen))
+        await pilot.press("escape")
+        await wait_until(lambda: not isinstance(pilot.app.screen, SettingsScreen))
+    assert kept() == {"theme": "of another machine"}
+    monkeypatch.setenv("LOCALCHAT_THEME", "of no machine")
+    async with opened("f2") as pilot:
+        await wait_until(lambda: isinstance(pilot.app.screen, SettingsScreen))
+        await pilot.pause()
+        assert pilot.app.is_running
+    assert kept() == {"theme": "of another machine"}

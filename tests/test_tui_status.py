@@ -371,3 +371,19 @@ async def test_the_title_shows_what_it_is_told_and_a_download_beside_it() -> Non
         words = str(title.render())
         assert words.startswith("[b]Bread[/b]")
         assert words.endswith("parrot · Q4_K_M · CPU   ↓ zephyr 34 %, 12 min left")
+
+
+async def test_another_conversation_begins_with_nothing_of_the_one_that_is_left() -> None:
+    ticks = itertools.count()
+    status = Status(look=lambda: CALM, clock=lambda: next(ticks) * 0.05)
+    async with Bench(status).run_test(size=(120, 24)):
+        status.situation = Situation("writing", "busy")
+        for count in range(1, 500):
+            status.hear(Piece("x", count))
+        status.slow = "it is hot"
+        status.leave()
+        status.hear(Piece("x", 20))
+        status.hear(Piece("x", 21))
+        assert "-" not in shown(status)
+        assert "first" not in shown(status)
+        assert status.slow == ""

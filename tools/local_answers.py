@@ -141,9 +141,10 @@ def _info(site: Site, asked: Asked, repo: str, revision: str = "main") -> Answer
 
 def _search(site: Site, asked: Asked) -> Answer:
     wanted, limit = asked.query("search").lower(), int(asked.query("limit") or 1000)
+    expand = parse_qs(urlsplit(asked.target).query).get("expand", [])
     names = [repo for repo in site.ids() if wanted in repo.lower() and repo not in site.private]
     found = ((site.repository(repo), repo in site.gated) for repo in names[:limit])
-    return json_answer([one.listed(gated=gated) for one, gated in found if one])
+    return json_answer([one.listed(expand, gated=gated) for one, gated in found if one])
 
 
 def _tree(site: Site, asked: Asked, repo: str, revision: str, folder: str = "") -> Answer:

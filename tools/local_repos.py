@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -13,6 +13,7 @@ from typing import Any
 REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 TAGGED = ("safetensors", "gguf")
+EXPANDED = ("gated", "lastModified")  # what a list has only where it is asked for
 # The Hub's own limit for a file kept in git; anything larger must go through LFS.
 GIT_LIMIT_BYTES = 10_000_000
 # What git and huggingface_hub leave in a checkpoint's folder is never part of the repository.
@@ -82,10 +83,11 @@ class Repository:
             "siblings": [file.sibling() if blobs else {"rfilename": file.name} for file in files],
         }
 
-    def listed(self, *, gated: bool) -> Json:
-        """The repository as a search lists it: with the kinds of its weights as tags."""
+    def listed(self, expand: Collection[str], *, gated: bool) -> Json:
+        """The repository as a search lists it: the kinds of its weights as tags, and what else is asked for."""
         tags = sorted({kind for kind in TAGGED for name in self.files if name.endswith(f".{kind}")})
-        return {**self.info(blobs=False, gated=gated, private=False), "tags": tags, "downloads": 0, "likes": 0}
+        facts = {**self.info(blobs=False, gated=gated, private=False), "tags": tags, "downloads": 0, "likes": 0}
+        return {name: fact for name, fact in facts.items() if name not in EXPANDED or name in expand}
 
     def tree(self, folder: str = "", *, recursive: bool, expand: bool = False) -> list[Json]:
         """Files and folders below `folder`, sorted by path; empty when there is no such folder."""

@@ -12,6 +12,7 @@ import click
 
 from localchat.arguments import FILE
 from localchat.errors import LocalchatError
+from localchat.text import counted, one_line
 
 if TYPE_CHECKING:
     from localchat.history.store import History
@@ -118,7 +119,7 @@ def export(numbers: tuple[int, ...], is_all: bool, form: str | None, output: Pat
         write_new(output, text)
     except FileExistsError as error:
         raise LocalchatError(f"{output} is there already", "give --output a name that is not taken") from error
-    say(f"{_count(len(chosen))} written to {output}.")
+    say(f"{counted(len(chosen), 'conversation')} written to {output}.")
 
 
 @history.command("import")
@@ -133,7 +134,7 @@ def import_(file: Path, as_json: bool) -> None:
         numbers = import_file(opened, file)
     if as_json:
         print_json({"ids": numbers})
-    say(f"{_count(len(numbers))} added. Nothing that was there has changed.")
+    say(f"{counted(len(numbers), 'conversation')} added. Nothing that was there has changed.")
 
 
 @history.command()
@@ -144,7 +145,6 @@ def delete(numbers: tuple[int, ...], yes: bool) -> None:
     from localchat.engine.store import forget
     from localchat.paths import sessions_folder
     from localchat.printing import say
-    from localchat.text import one_line
 
     with _opened() as opened:
         titles = {number: one_line(_title(opened, number), 60) for number in numbers}
@@ -169,8 +169,4 @@ def _ask(titles: dict[int, str]) -> None:
         raise LocalchatError("nobody can be asked whether to delete", "say so with --yes")
     for number, title in titles.items():
         click.echo(f"{number}  {title}", err=True)
-    click.confirm(f"Delete {_count(len(titles))} for good?", abort=True, err=True)
-
-
-def _count(conversations: int) -> str:
-    return "1 conversation" if conversations == 1 else f"{conversations:,} conversations"
+    click.confirm(f"Delete {counted(len(titles), 'conversation')} for good?", abort=True, err=True)

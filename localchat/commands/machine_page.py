@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from localchat.doctor.finding import Finding
 from localchat.plan.hardware import Hardware
-from localchat.text import one_line, size
+from localchat.text import counted, one_line, size
 
 BAR_CELLS, LABEL_CELLS, FINDING_CELLS = 20, 10, 19
 BLOCKS, PLAIN = ("█", "░"), ("#", "-")  # used and free; the second where the terminal is not UTF-8
@@ -67,14 +67,10 @@ def _computing(hardware: Hardware) -> Iterator[tuple[str, str]]:
     processor = hardware.processor
     yield "System", {"linux": "Linux", "macos": "macOS", "windows": "Windows"}[hardware.system]
     yield "Processor", processor.name
-    cores = f"{_counted(processor.performance_cores, 'core')} to compute with"
+    cores = f"{counted(processor.performance_cores, 'core')} to compute with"
     yield "", f"{cores}, {processor.logical_cores} logical"
     if processor.features:
         yield "", f"llama.cpp uses {' '.join(processor.features)}"
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _room(hardware: Hardware, disk_bytes: int) -> Iterator[tuple[str, str]]:

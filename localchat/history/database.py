@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,17 +14,19 @@ from localchat.history.schema import connect, connect_to_read
 
 
 class Database:
-    """Two connections to one file: what takes long is read on the second, so that nobody waits for it.
+    """Three connections to one file: to write, to read, and to search, so that none waits for another.
 
     Transactions raise LocalchatError where the disk or another program stands in the way.
     """
 
     def __init__(self, path: Path) -> None:
-        self._connection, self._reader = connect(path), connect_to_read(path)
-        self._lock, self._reading = threading.Lock(), threading.Lock()
+        self._connection = connect(path)
+        self._reader, self._searcher = connect_to_read(path), connect_to_read(path)
+        self._lock, self._reading, self._searching = threading.Lock(), threading.Lock(), threading.Lock()
 
     def close(self) -> None:
         """Close the file."""
+        self._searcher.close()
         self._reader.close()
         self._connection.close()
 
@@ -36,19 +38,19 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """To read something quickly; waits for no other program."""
-        with self._lock, _transaction(self._connection, "BEGIN"):
-            yield self._connection
+        """To read something quickly; waits for nobody who writes."""
+        with self._reading, _transaction(self._reader, "BEGIN"):
+            yield self._reader
 
     @contextmanager
     def searching(self) -> Iterator[sqlite3.Connection]:
         """To read for long; nobody waits for it."""
-        with self._reading, _transaction(self._reader, "BEGIN"):
-            yield self._reader
+        with self._searching, _transaction(self._searcher, "BEGIN"):
+            yield self._searcher
 
     def clear_log(self) -> None:
         """Take what was written into the file and empty the log beside it, as far as nobody is reading."""
-        with self._lock:
+        with self._lock, suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 

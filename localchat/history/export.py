@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,4 +117,6 @@ def write_new(path: Path, text: str) -> None:
     except FileExistsError:
         raise
     except OSError as error:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         raise disk_error(error, path) from error

@@ -51,7 +51,7 @@ def rooms(hardware: Hardware, wish: Wish, lessons: Lessons) -> Rooms:
         margins.HOST[hardware.system, setting].of(memory.total_bytes),
     )  # fmt: skip
     devices = [
-        Room(one.name, one.description, one.total_bytes, one.free_bytes, table.of(one.total_bytes), _is_shared(one))
+        Room(one.name, one.description, one.total_bytes, one.free_bytes, table.of(one.total_bytes), is_shared(one))
         for one in found
     ]
     return Rooms(
@@ -71,5 +71,6 @@ def _limited(room: Room, lessons: Lessons, most: int) -> Room:
     return replace(room, margin_bytes=margin, limit_bytes=max(0, min(limits)))
 
 
-def _is_shared(device: Device) -> bool:
+def is_shared(device: Device) -> bool:
+    """Is its memory the main memory?"""
     return device.kind == "igpu" or device.backend in ("MTL", "Metal")

@@ -19,6 +19,8 @@ LIMIT = 30
 TIMEOUT_SECONDS = 15.0
 TEXT_LIMIT = 200
 TAGS_LIMIT = 40
+FIELDS = ("downloads", "gated", "lastModified", "likes", "tags")
+"""A list of the Hub has some of these only where they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,9 @@ def search(text: str, limit: int = LIMIT) -> list[Found]:
 
     token = get_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    query: dict[str, str | int] = {
+    query: dict[str, str | int | list[str]] = {
         "search": one_line(text, TEXT_LIMIT), "pipeline_tag": "text-generation", "sort": "downloads", "limit": limit,
+        "expand": list(FIELDS),
     }  # fmt: skip
     with explained("its search"):
         answer = get_session().get(f"{endpoint()}/api/models", params=query, headers=headers, timeout=TIMEOUT_SECONDS)

@@ -17,7 +17,7 @@ from textual.widget import Widget
 from localchat.errors import EngineDied, LocalchatError
 from localchat.lifetime import GivenUp
 from localchat.llama.placement import SLOTS
-from localchat.presets import preset
+from localchat.presets import USUAL, presets
 from localchat.prompt.ledger import Ledger
 from localchat.tui import told
 from localchat.tui.chosen import Chosen
@@ -117,7 +117,8 @@ class Answering(Widget):
         self.post_message(self.Began(writing))
 
     def _changes(self, desk: Desk) -> Mapping[str, float]:
-        return preset(desk.preset, self._preferences.current)
+        known = {preset.name: preset.numbers for preset in presets(self._preferences.current)}
+        return known.get(desk.preset or USUAL, {})  # one that was deleted is as none
 
     def _stop_minor_work(self) -> None:
         self.query_one(Titling).stop()

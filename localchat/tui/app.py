@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -37,7 +36,7 @@ from localchat.tui.theme import OWN, theme_for, theme_names
 
 STYLES = sorted(Path(__file__).parent.rglob("*.tcss"))
 NOTE_SECONDS = 15
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = CLOSE_SECONDS = 2.0
 
 
 class LocalchatApp(App[None]):
@@ -67,7 +66,6 @@ class LocalchatApp(App[None]):
         self.preferences.hear(self._apply)
         if not self.is_headless:
             self.set_interval(LOOK_SECONDS, self._leave_with_terminal)
-        self.run_worker(partial(erase_deleted, self._services.history), thread=True, exit_on_error=False)
         self.push_screen(self.first_screen())
 
     def on_ready(self) -> None:
@@ -138,7 +136,9 @@ def run_app(settings: Settings, model: Chosen | None, how: Launch) -> None:
     if model is None:
         model = next(iter(installed()), None)
     try:
-        make_app(services, model, preferences).run()
+        app = make_app(services, model, preferences)
+        app.run()
+        app.downloads.close(CLOSE_SECONDS)
         erase_deleted(services.history)  # the engine is closed by now, and has kept what it had read
     finally:
         services.history.close()

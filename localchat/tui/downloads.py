@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
+from threading import Event, Thread
 from typing import Any
 
 from textual.app import App
 from textual.signal import Signal
-from textual.worker import Worker, get_current_worker
 
 from localchat.errors import LocalchatError
 from localchat.library import Installed
@@ -27,12 +26,12 @@ TOAST_SECONDS = 15
 class Downloads:
     """What is pulled, was pulled, and waits. Belongs to the app; used on its thread only.
 
-    When the app ends, a running pull is closed where it is; what it downloaded is used by the next pull of that source.
+    When the app ends, a running pull has a moment to close; what it downloaded is used by the next one of that source.
     """
 
     def __init__(self, app: App[Any], pull: Callable[[str], Pull]) -> None:
         self._app, self._pull = app, pull
-        self._workers: dict[int, Worker[None]] = {}
+        self._threads: dict[int, tuple[Thread, Event]] = {}
         self.all: tuple[Download, ...] = ()
         """In the order in which they were asked for."""
         self.changed: Signal[Downloads] = Signal(app, "downloads-changed")
@@ -74,9 +73,16 @@ class Downloads:
         known = self.find(number)
         if known is None or not known.can_be_stopped:
             return
-        if (worker := self._workers.get(number)) is not None:
-            worker.cancel()
-        self._put(replace(known, state="stopping" if worker else "stopped"))
+        if (running := self._threads.get(number)) is not None:
+            running[1].set()
+        self._put(replace(known, state="stopping" if running else "stopped"))
+
+    def close(self, seconds: float) -> None:
+        """Stop all, and wait so long at most: what stands still in the network is left behind."""
+        for _, halt in self._threads.values():
+            halt.set()
+        for thread, _ in list(self._threads.values()):
+            thread.join(seconds)
 
     def _put(self, download: Download) -> None:
         self.all = tuple(download if one.number == download.number else one for one in self.all)
@@ -90,20 +96,22 @@ class Downloads:
             due += [one for one in waiting if not one.is_quick][:1]
         for one in due:
             self._put(begun(one))
-            work = partial(self._work, one.number, one.source)
-            self._workers[one.number] = self._app.run_worker(work, thread=True, group="pull", exit_on_error=False)
+            halt = Event()
+            # A worker of Textual would be waited for when the app ends, through all attempts of a stalled download.
+            thread = Thread(target=self._work, args=(one.number, one.source, halt), daemon=True, name="pull")
+            self._threads[one.number] = thread, halt
+            thread.start()
         self.changed.publish(self)
 
-    def _work(self, number: int, source: str) -> None:
+    def _work(self, number: int, source: str, halt: Event) -> None:
         """In the thread: the pull is read, and told to the app."""
-        worker, pace = get_current_worker(), Pace()
+        pace = Pace()
         failure: LocalchatError | None = LocalchatError("the pull broke off by a fault of localchat", "try it again")
         try:
             with closing(self._pull(source)) as events:
                 for event in seldom(events, PAINT_SECONDS):
                     rate = pace.rate(event) if isinstance(event, Progress) else None
-                    self._app.call_later(self._hear, number, event, rate)
-                    if worker.is_cancelled:
+                    if not self._app.call_later(self._hear, number, event, rate) or halt.is_set():
                         break
             failure = None
         except LocalchatError as error:
@@ -117,11 +125,11 @@ class Downloads:
         self._put(after(known, event, rate))
         if isinstance(event, Ready):
             if not known.is_quick:
-                self._say(f"{event.model.name} is ready: choose it in the library (Ctrl+L).")
+                self._say(f"{event.model.name} is ready; the library has it.")
             self.finished.publish(event.model)
 
     def _end(self, number: int, error: LocalchatError | None) -> None:
-        self._workers.pop(number, None)
+        self._threads.pop(number, None)
         known = self.find(number)
         if known is not None and error is not None and known.state != "stopping":
             self._put(replace(known, state="failed", error=error))

@@ -14,7 +14,8 @@ from localchat.llama.placement import HOST
 from localchat.plan.hardware import Hardware
 from localchat.plan.places import gpu_name, place
 from localchat.plan.plan import Plan
-from localchat.text import one_line, size
+from localchat.plan.rooms import is_shared
+from localchat.text import counted, one_line, size
 from localchat.tui.meter import Kind, Part
 
 WEIGHTS = Kind("weights", "█", "$primary")
@@ -81,11 +82,6 @@ def _memory_bar(hardware: Hardware, taken: TakenBy, is_mapped: bool) -> Bar:
     return Bar(MAIN_MEMORY, "", _filled(model, others, memory.total_bytes))
 
 
-def is_shared(device: Device) -> bool:
-    """Is its memory the main memory?"""
-    return device.kind == "igpu" or device.backend in ("MTL", "Metal")
-
-
 def _model_parts(taken: Taken | None) -> tuple[Part, ...]:
     if taken is None:
         return Part(WEIGHTS, 0), Part(CACHE, 0), Part(WORK, 0)
@@ -108,7 +104,7 @@ def machine_rows(hardware: Hardware) -> Iterator[Row]:
     processor = hardware.processor
     yield "System", SYSTEMS[hardware.system]
     yield "Processor", one_line(processor.name, 100)
-    yield "", f"{_counted(processor.performance_cores, 'core')} to compute with, {processor.logical_cores} logical"
+    yield "", f"{counted(processor.performance_cores, 'core')} to compute with, {processor.logical_cores} logical"
     if features := [name for name in processor.features if name in FAST]:
         yield "", f"llama.cpp uses {one_line(', '.join(features), 120)}"
     if rate := hardware.memory_bandwidth_bytes_per_second:
@@ -122,10 +118,6 @@ def machine_rows(hardware: Hardware) -> Iterator[Row]:
         yield "Swap", f"{size(total - hardware.memory.swap_free_bytes)} of {size(total)} in use"
     yield "Disk", f"{size(hardware.disk_free_bytes)} free where models are kept"
     yield "Power", {None: "no battery", True: "on battery", False: "from the mains"}[hardware.on_battery]
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def choice(name: str, plan: Plan) -> str:
@@ -165,10 +157,10 @@ def finding_content(finding: Finding) -> tuple[Content, Content]:
     return name, Content.assemble((f"{finding.state}: ", style), one_line(finding.sentence, 1000))
 
 
-def table(rows: Sequence[Sequence[str]], width: int = 0) -> list[str]:
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows with their columns beneath each other; the last column is as wide as it is."""
     columns = len(rows[0]) - 1 if rows else 0
-    widths = [max(width, *(len(row[column]) for row in rows)) for column in range(columns)]
+    widths = [max(len(row[column]) for row in rows) for column in range(columns)]
     return [
         "  ".join([*(cell.ljust(cells) for cell, cells in zip(row, widths, strict=False)), row[-1]]) for row in rows
     ]

@@ -138,7 +138,8 @@ class HistoryBrowser(Vertical):
 
     def clear(self) -> None:
         """Back to all conversations."""
-        self._input.value = ""
+        with self.prevent(Input.Changed):
+            self._input.value = ""
         self.renew()
         self.to_list()
 
@@ -150,6 +151,14 @@ class HistoryBrowser(Vertical):
         self._hits, self._pattern = {}, NOWHERE
         self._headings = {heading.id: heading for heading in self._history.conversations()}
         self._show_rows(day_rows(self._headings.values(), _today(), self._current), NOTHING_SAID)
+
+    def _renew_typed(self) -> None:
+        """As `renew`; what went wrong stands in the place of the list."""
+        try:
+            self.renew()
+        except LocalchatError as error:
+            self._headings = {}
+            self._show_rows((), str(error))
 
     def _show_rows(self, rows: Iterable[Option], nothing: str) -> None:
         before, place = self._list.marked, self._list.highlighted
@@ -171,7 +180,7 @@ class HistoryBrowser(Vertical):
     @on(Input.Changed)
     def _type(self, event: Input.Changed) -> None:
         event.stop()
-        self._soon("search", SEARCH_SECONDS, self.renew)
+        self._soon("search", SEARCH_SECONDS, self._renew_typed)
 
     @on(Input.Submitted)
     @on(OptionList.OptionSelected)

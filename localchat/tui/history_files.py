@@ -29,8 +29,3 @@ def import_typed(history: History, typed: str) -> list[int]:
     except RuntimeError as error:
         raise LocalchatError("this user's folder is not known", "type the whole path") from error
     return import_file(history, path)
-
-
-def count(conversations: int) -> str:
-    """So many, in words."""
-    return "1 conversation" if conversations == 1 else f"{conversations:,} conversations"

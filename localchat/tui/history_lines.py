@@ -13,7 +13,7 @@ from localchat.history.days import by_day, local, when
 from localchat.history.export import speaker
 from localchat.history.marking import MATCHES_LIMIT, Pattern, beginnings, folded, literally, marked, words_of
 from localchat.history.saved import Heading, Hit, Saved
-from localchat.text import clean, one_line
+from localchat.text import clean, counted, one_line
 from localchat.tui.rows import section
 
 FOUND = "bold underline $accent"
@@ -54,7 +54,7 @@ def pattern_for(typed: str, hits: Sequence[Hit]) -> Pattern:
 
 def _row(heading: Heading, title: Content, time: str, current: int | None) -> Content:
     sign = "▸ " if heading.id == current else "  "
-    facts = f"   {_count(heading)} · {one_line(heading.model, 60)}"
+    facts = f"   {counted(heading.messages, 'message')} · {one_line(heading.model, 60)}"
     return Content.assemble((sign, "bold $primary"), (f"{time:>{TIME_CELLS}}  ", FAINT), title, (facts, FAINT))
 
 
@@ -68,10 +68,6 @@ def _time(heading: Heading, today: date, *, has_day: bool) -> str:
     return f"{time.day} {time:%b}" if time.year == today.year else f"{time:%Y}"
 
 
-def _count(heading: Heading) -> str:
-    return "1 message" if heading.messages == 1 else f"{heading.messages:,} messages"
-
-
 def pieces(line: Iterable[tuple[str, bool]]) -> Content:
     """A line with what was found in it marked."""
     return Content.assemble(*((text, FOUND if is_found else "") for text, is_found in line))
@@ -81,7 +77,12 @@ def page(heading: Heading, messages: Sequence[Saved], hit: int, pattern: Pattern
     """The beginning of a conversation, or the part from the message that was found."""
     ids = [message.id for message in messages]
     first = ids.index(hit) if hit in ids else 0
-    facts = [when(heading.updated_at), _count(heading), one_line(heading.model, 60), one_line(heading.preset, 40)]
+    facts = [
+        when(heading.updated_at),
+        counted(heading.messages, "message"),
+        one_line(heading.model, 60),
+        one_line(heading.preset, 40),
+    ]
     lines: list[Content | tuple[str, str]] = [
         (one_line(heading.title, 200), "bold"), ("\n" + " · ".join(filter(None, facts)), FAINT),
     ]  # fmt: skip

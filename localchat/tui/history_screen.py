@@ -20,9 +20,9 @@ from textual.widgets import Input
 from localchat.errors import LocalchatError
 from localchat.history.export import Format
 from localchat.history.store import TITLE_CHARACTERS, Heading, History
-from localchat.text import clean, one_line
+from localchat.text import clean, counted, one_line
 from localchat.tui.history_browser import HistoryBrowser
-from localchat.tui.history_files import count, export_to_folder, import_typed
+from localchat.tui.history_files import export_to_folder, import_typed
 from localchat.tui.key_line import KeyLine
 
 WIDE_CELLS = 110
@@ -134,7 +134,8 @@ class HistoryScreen(ModalScreen[int | None]):
         """What was found may be on another branch than the one that is open."""
         number, hit = message.heading.id, self._browser.hit(message.heading.id)
         with self._telling():
-            if hit and hit not in [one.id for one in self._history.messages(number)]:
+            shown = [one.id for one in self._history.messages(number)]  # another window may have erased it
+            if hit and hit not in shown:
                 self._history.reveal(hit)
             self.dismiss(number)
 
@@ -260,7 +261,7 @@ class HistoryScreen(ModalScreen[int | None]):
     def _show_imported(self, message: Imported) -> None:
         self._renew()
         self._browser.mark(next(iter(message.numbers), None))
-        self._tell(f"{count(len(message.numbers))} added. Nothing that was there has changed.")
+        self._tell(f"{counted(len(message.numbers), 'conversation')} added. Nothing that was there has changed.")
 
     @on(Failed)
     def _tell_failure(self, message: Failed) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on, work
+from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -26,6 +27,22 @@ from localchat.tui.services import Services
 INVITATION = "Type a part of a name and press Enter. Only a search asks the Hub; nothing is sent before."
 GGUF_ONLY = "It has its weights only in GGUF files, which cannot be pulled from the Hub yet."
 NOTHING = "The Hub has no model for text with that in its name. An exact owner/repo can be pulled all the same."
+
+
+class Search(Input):
+    """The field; at its ends the arrows are those of the tabs."""
+
+    def action_cursor_left(self, select: bool = False) -> None:
+        """Go left, while there is something."""
+        if self.cursor_at_start and not select:
+            raise SkipAction
+        super().action_cursor_left(select)
+
+    def action_cursor_right(self, select: bool = False) -> None:
+        """Go right, while there is something."""
+        if self.cursor_at_end and not select:
+            raise SkipAction
+        super().action_cursor_right(select)
 
 
 class HubRows(Rows):
@@ -49,9 +66,10 @@ class HubPane(Pane):
         super().__init__()
         self._services = services
         self._found: dict[str, Found] = {}
+        self._asked = ""
 
     def compose(self) -> ComposeResult:
-        yield Input(placeholder="search the Hub, or name owner/repo", compact=True, max_length=200)
+        yield Search(placeholder="search the Hub, or name owner/repo", compact=True, max_length=200)
         yield HubRows()
         yield Static(Content(INVITATION), classes="empty")
 
@@ -70,9 +88,10 @@ class HubPane(Pane):
     @on(Input.Submitted)
     def _begin(self, event: Input.Submitted) -> None:
         event.stop()
-        if event.value.strip():
+        self._asked = event.value.strip()
+        if self._asked:
             self._tell("Searching …")
-            self._search(event.value.strip())
+            self._search(self._asked)
 
     @work(thread=True, exclusive=True, group="search", exit_on_error=False)
     def _search(self, text: str) -> None:
@@ -83,16 +102,17 @@ class HubPane(Pane):
 
     @on(Searched)
     def _show(self, message: Searched) -> None:
-        if message.text != self.query_one(Input).value.strip():
+        if message.text != self._asked:
             return
         found = message.found
         if REPO.fullmatch(message.text) and message.text not in {one.id for one in found} and message.error is None:
             found = [Found(message.text), *found]
         self._found = {one.id: one for one in found}
-        self.rows.show(map(found_row, found))
+        self.rows.show(map(found_row, self._found.values()))
         if found:
             self.rows.display, self.query_one(".empty").display = True, False
-            self.rows.focus()
+            if self.query_one(Input).value.strip() == message.text:  # who types on keeps the field
+                self.rows.focus()
         else:
             error = message.error
             self._tell(one_line(f"{error}. {error.hint}.", 500) if error else NOTHING)

@@ -42,7 +42,6 @@ class KeysScreen(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", "Close", tooltip="Close this page"),
-        Binding("up,down", "scroll", "Scroll", show=False),
     ]
 
     def __init__(self, groups: Iterable[Group]) -> None:

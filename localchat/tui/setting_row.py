@@ -78,9 +78,9 @@ class SettingRow(Vertical):
         if isinstance(fact.value, bool):
             return Checkbox(_state(fact.value), fact.value, compact=True, disabled=is_fixed)
         if fact.choices:
-            options = [(Content(one_line(choice, 60)), choice) for choice in fact.choices]
-            value = fact.value if fact.value in fact.choices else fact.choices[0]
-            return Select(options, value=value, allow_blank=False, compact=True, disabled=is_fixed)
+            choices = dict.fromkeys((*fact.choices, fact.value))  # what is set need not be known here
+            options = [(Content(one_line(choice, 60)), choice) for choice in choices]
+            return Select(options, value=fact.value, allow_blank=False, compact=True, disabled=is_fixed)
         if isinstance(fact.value, int):
             default = f"{SCALARS[fact.name]} (default)"
             return Input(str(fact.value), placeholder=default, compact=True, select_on_focus=True, disabled=is_fixed)

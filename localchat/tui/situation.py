@@ -25,8 +25,6 @@ class Situation:
     dropped_turns: int = 0
     tokens_per_second: float = 0.0
     first_token_seconds: float = 0.0
-    other_cores: float = 0.0
-    """That other programs kept busy during the last reply."""
     pinned: int = 0
     """Messages that never leave the context."""
     guard: str = "off"
@@ -53,6 +51,5 @@ def after(now: Situation, event: TurnEvent) -> Situation:
                 reply_tokens=usage.completion_tokens,
                 tokens_per_second=usage.tokens_per_second,
                 first_token_seconds=usage.first_token_seconds,
-                other_cores=usage.other_cores,
             )
     return now

@@ -65,6 +65,10 @@ class Status(Widget):
         """This model runs now; its rate is judged from here on. To be told again whenever it may run differently."""
         self._judge.take(running)
 
+    def leave(self) -> None:
+        """Another conversation is opened: what is known of the turn was of the one that is left."""
+        self.course, self.slow = Course(read_rate=self.course.read_rate), self._judge.begin()
+
     def hear(self, event: TurnEvent) -> None:
         """Something happened in the turn that is shown."""
         at = self._clock()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from textual.color import Color
 from textual.theme import Theme
 
 DARK = Theme(
@@ -115,19 +114,3 @@ def theme_for(wanted: str, available: Collection[str], color_system: str | None)
     """The theme to wear: what was wanted, but ours in 16 colors where the terminal has no more; ours for an unknown."""
     name = wanted if wanted in available else DARK.name
     return SIXTEEN.name if color_system in FEW_COLORS and name in (DARK.name, LIGHT.name) else name
-
-
-def contrast(text: Color, background: Color) -> float:
-    """The ratio of luminance of WCAG 2.1, from 1 to 21. What of the text is transparent shows the background."""
-    seen = background.blend(text, text.a, alpha=1)
-    lighter, darker = sorted((_luminance(seen), _luminance(background)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def _luminance(color: Color) -> float:
-    red, green, blue = (_linear(part / 255) for part in color.rgb)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def _linear(part: float) -> float:
-    return part / 12.92 if part <= 0.04045 else float(((part + 0.055) / 1.055) ** 2.4)

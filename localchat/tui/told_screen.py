@@ -51,6 +51,7 @@ class ToldScreen(Screen[None]):
 
     @on(told.Opened)
     async def _show_opened(self, message: told.Opened) -> None:
+        self.query_one(Status).leave()
         self.show_title()
         await self.query_one(Talk).show(message)
 
