@@ -11,6 +11,8 @@ from test_tui_chat import USAGE, bubbles, endless, ready, say, screen, state
 from textual.pilot import Pilot
 
 from localchat.engine.events import Done, Event, Piece, Reading
+from localchat.history.store import History
+from localchat.paths import history_file
 from localchat.sampling import Sampling
 from localchat.settings import Settings
 from localchat.tui.app import LocalchatApp
@@ -19,6 +21,7 @@ from localchat.tui.copy_screen import CopyScreen
 from localchat.tui.hardware_screen import HardwareScreen
 from localchat.tui.history_screen import HistoryScreen
 from localchat.tui.library_screen import LibraryScreen
+from localchat.tui.note import Note
 from localchat.tui.preset_screen import PresetScreen
 from localchat.tui.prompt import Prompt
 from localchat.tui.system_screen import SystemScreen
@@ -356,3 +359,43 @@ async def test_the_system_prompt_is_edited_before_and_after_the_first_question()
         await pilot.press("f4", *" not", "escape")
         await answered(pilot, "two")
         assert engine.prompt_text().startswith("<|im_start|>system\nRhyme. Now<|im_end|>")
+
+
+# What others do meanwhile
+
+
+async def test_a_reply_that_is_pinned_while_it_is_written_goes_on() -> None:
+    async with FakeServices([endless()]).app(install_fake()).run_test() as pilot:
+        await ready(pilot)
+        await say(pilot, "tale")
+        await wait_until(lambda: len(bubbles(pilot)) == 2)
+        transcript = screen(pilot).query_one(Transcript)
+        transcript.focus()
+        await pilot.press("end")
+        await wait_until(lambda: transcript.marked is not None and transcript.marked.role == "assistant")
+        await wait_until(lambda: len(bubbles(pilot)[1][1]) > 200)
+        before = bubbles(pilot)[1][1]
+        await pilot.press("p")
+        await wait_until(lambda: transcript.bubbles[1].saved is not None and transcript.bubbles[1].saved.pinned)
+        assert bubbles(pilot)[1][1].startswith(before)
+        await wait_until(lambda: len(bubbles(pilot)[1][1]) > len(before) + 100)
+        assert not transcript.bubbles[1].query(".caption")
+        await pilot.resize_terminal(200, 50)
+        await wait_until(lambda: transcript.size.width > 150)
+        await wait_until(lambda: len(bubbles(pilot)[1][1]) > len(before) + 300)
+
+
+async def test_a_message_that_another_program_took_away_is_told_and_nothing_else_is_lost() -> None:
+    async with FakeServices([Counting()]).app(install_fake()).run_test() as pilot:
+        await ready(pilot)
+        await answered(pilot, "one")
+        await answered(pilot, "two")
+        await mark(pilot, "answer 2")
+        other = History(history_file())
+        other.remove_message(other.messages(other.conversations()[0].id)[-2].id)
+        for key in ("p", "d", "left"):
+            await pilot.press(key)
+            await pilot.pause()
+        await wait_until(lambda: screen(pilot).query(Note))
+        assert [message.text for message in other.messages(other.conversations()[0].id)] == ["one", "answer 1"]
+        other.close()

@@ -263,3 +263,39 @@ async def test_the_box_grows_with_its_text_to_a_third_of_the_screen(size: tuple[
         prompt.put("line\n" * 100)
         await wait_until(lambda: prompt.outer_size.height > size[1] // 4)
         assert prompt.outer_size.height <= size[1] * 0.36
+
+
+# Keys that come faster than the screen, and strange pastes
+
+
+async def test_two_enters_in_one_read_ask_once_and_what_is_typed_behind_them_stays() -> None:
+    engine = endless()
+    async with FakeServices([engine]).app(install_fake()).run_test() as pilot:
+        await ready(pilot)
+        for key in ("h", "i", "enter", "enter", "b"):
+            pilot.app.simulate_key(key)  # none waits for what the one before it did
+        await wait_until(lambda: len(bubbles(pilot)) == 2)
+        await wait_until(lambda: "b" in text(pilot))
+        assert [said for said in saved_texts() if said[0] == "user"] == [("user", "hi", "said")]
+
+
+@pytest.mark.parametrize("pasted", ["file://[x", "file://", "file://host/a?b#c", "file:///%ff%00"])
+async def test_a_strange_address_is_pasted_as_text(pasted: str) -> None:
+    async with fake().app(install_fake()).run_test() as pilot:
+        await ready(pilot)
+        paste(pilot, pasted)
+        await wait_until(lambda: text(pilot) == pasted)
+
+
+async def test_a_long_question_is_edited_as_text() -> None:
+    question = "\n".join(f"line {number}" for number in range(60))
+    async with fake().app(install_fake()).run_test() as pilot:
+        await ready(pilot)
+        await answered(pilot, question)
+        transcript = screen(pilot).query_one(Transcript)
+        transcript.focus()
+        await pilot.press("home")
+        await wait_until(lambda: transcript.marked is not None and transcript.marked.role == "user")
+        await pilot.press("e")
+        await wait_until(lambda: text(pilot) == question)
+        assert chips(pilot) == []

@@ -224,7 +224,7 @@ async def test_pinned_messages_and_those_the_model_does_not_see_say_so() -> None
         await wait_until(lambda: "pinned" in screen_text(pilot))
         assert [line.count("not in the model's window") for line in screen_lines(pilot)].count(1) == 1
         transcript(pilot).set_dropped({1})
-        await transcript(pilot).replace(saved(1))
+        transcript(pilot).learn(saved(1))
         await wait_until(lambda: "pinned" not in screen_text(pilot))
         dropped = [line for line in screen_lines(pilot) if "not in the model's window" in line]
         assert len(dropped) == 1

@@ -17,7 +17,7 @@ from textual.widget import Widget
 from localchat.errors import EngineDied, LocalchatError
 from localchat.lifetime import GivenUp
 from localchat.llama.placement import SLOTS
-from localchat.presets import USUAL, presets
+from localchat.presets import preset
 from localchat.prompt.ledger import Ledger
 from localchat.tui import told
 from localchat.tui.chosen import Chosen
@@ -117,8 +117,10 @@ class Answering(Widget):
         self.post_message(self.Began(writing))
 
     def _changes(self, desk: Desk) -> Mapping[str, float]:
-        known = {preset.name: preset.numbers for preset in presets(self._preferences.current)}
-        return known.get(desk.preset or USUAL, {})  # one that was deleted is as none
+        try:
+            return preset(desk.preset, self._preferences.current)
+        except LocalchatError as error:
+            raise LocalchatError(str(error), "choose another one with F5") from error
 
     def _stop_minor_work(self) -> None:
         self.query_one(Titling).stop()
@@ -134,7 +136,9 @@ class Answering(Widget):
     @on(Seat.Loaded)
     def _hear_loaded(self, message: Seat.Loaded) -> None:
         message.stop()
-        running = message.running
+        running, taken = message.running, self.query_one(Seat).taken
+        if taken is None or taken.engine is not running.engine:
+            return  # another model was chosen meanwhile
         self.model = running.model  # a server's may get its name only now
         self.post_message(self.Rests("ready", "ready", running.engine.loaded.context))
         self.post_message(told.Runs(running))

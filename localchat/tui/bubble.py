@@ -84,7 +84,7 @@ class Bubble(Vertical):
     @property
     def source(self) -> str:
         """The text as it is kept, harmless."""
-        return self._document.source
+        return self._document.source if self._heir is None else self._heir.source
 
     @property
     def shown(self) -> Shown:

@@ -194,7 +194,7 @@ class ChatScreen(ToldScreen):
         elif reason := self.conversing.must_wait:
             self.notify(reason, markup=False)
         elif self.conversing.ask(message.text, message.instead_of):
-            self._composer.clear()
+            self._composer.clear(message.text)
 
     @on(Talk.Edit)
     def _edit(self, message: Talk.Edit) -> None:

@@ -15,16 +15,18 @@ from textual.reactive import reactive
 from textual.timer import Timer
 from textual.widgets import Static, TextArea
 
+from localchat.errors import LocalchatError
 from localchat.text import one_line
 from localchat.tui.attaching import Attaching
 from localchat.tui.attachment import Attachment, joined, parted
 from localchat.tui.chip import Chip
-from localchat.tui.pasting import as_path, is_large, typeable
+from localchat.tui.pasting import as_path, typeable
 from localchat.tui.prompt import Prompt
 from localchat.tui.recall import Recall
 
 DRAFT_SECONDS = 1.0
 ATTACHED_LIMIT = 10
+HUGE_CHARACTERS = 50_000  # more than this the box for typing does not take well
 EDITING, EDITING_BRIEF = "✎ editing an earlier message  ·  Escape cancels", "✎ editing  ·  Escape cancels"
 
 
@@ -87,9 +89,9 @@ class Composer(Vertical):
         """Leave the message as it was."""
         self.open(self.draft)
 
-    def clear(self) -> None:
-        """What was sent is gone."""
-        self.open(self._before if self.edited is not None else "")
+    def clear(self, sent: str) -> None:
+        """What was sent is gone; what was typed behind it in the meantime stays."""
+        self.open(self._before if self.edited is not None else self._written.removeprefix(sent))
 
     def give_back(self, text: str, instead_of: int | None) -> None:
         """Something that was sent comes back, before whatever was written meanwhile."""
@@ -109,7 +111,7 @@ class Composer(Vertical):
 
     def _put(self, text: str, *, is_at_top: bool = False) -> None:
         attachments, typed = parted(text)
-        if is_large(typed):
+        if len(typed) > HUGE_CHARACTERS:
             attachments, typed = (*attachments, Attachment(typed)), ""
         self.attachments, self.offered = attachments, None
         self._prompt.put(typeable(typed), is_at_top=is_at_top)
@@ -119,7 +121,7 @@ class Composer(Vertical):
     def _send(self, event: Prompt.Submitted) -> None:
         event.stop()
         if event.text.strip() or self.attachments:
-            self.post_message(self.Sent(self._written, self.edited))
+            self.post_message(self.Sent(joined(self.attachments, event.text), self.edited))
 
     @on(TextArea.Changed)
     def _follow(self, event: TextArea.Changed) -> None:
@@ -133,7 +135,11 @@ class Composer(Vertical):
     @on(Prompt.Walked)
     def _walk(self, event: Prompt.Walked) -> None:
         event.stop()
-        recall = self._recall or Recall(self._inputs(), self._written)
+        try:
+            recall = self._recall or Recall(self._inputs(), self._written)
+        except LocalchatError as error:
+            self.notify(one_line(f"{error}: {error.hint}.", 500), severity="warning", markup=False)
+            return
         if (text := recall.step(event.step)) is not None:
             self._put(text, is_at_top=event.step < 0)
             self._recall = recall
@@ -185,14 +191,15 @@ class Composer(Vertical):
     # What is above the box
 
     async def watch_attachments(self) -> None:
-        chips, last = self.query_one(".chips"), len(self.attachments) - 1
+        attachments, chips = self.attachments, self.query_one(".chips")
+        last = len(attachments) - 1
         await chips.remove_children()
         hints = ("Backspace removes" if place == last else "" for place in range(last + 1))
         await chips.mount_all(
             Chip(attachment, place, hint)
-            for place, (attachment, hint) in enumerate(zip(self.attachments, hints, strict=True))
+            for place, (attachment, hint) in enumerate(zip(attachments, hints, strict=True))
         )
-        chips.display = bool(self.attachments)
+        chips.display = bool(attachments)
         chips.scroll_end(animate=False)
         self._keep_soon()
 

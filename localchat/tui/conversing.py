@@ -62,7 +62,7 @@ class Conversing(Widget):
     @property
     def must_wait(self) -> str:
         """Why nothing can be asked now; empty where it can."""
-        if self.is_writing:
+        if self._writing is not None:
             return "Wait for the reply, or stop it with Escape."
         return "Wait until the model is loaded." if self._answering.owes(self.desk.number) else ""
 
@@ -158,21 +158,23 @@ class Conversing(Widget):
     def regenerate_last(self) -> None:
         """Write another reply in the place of the last one, or the reply that is missing."""
         with self.telling():
-            *_, last = self.desk.messages
-            self.regenerate(last.id if last.role == "assistant" else None)
+            if last := self.desk.messages[-1:]:
+                self.regenerate(last[0].id if last[0].role == "assistant" else None)
 
     def switch(self, message: int, step: int) -> None:
         """Go on with a sibling of a message."""
         with self.telling():
             self.show(self.desk.switch(message, step))
 
-    def delete(self, message: int) -> None:
-        """Remove a message and what follows it; the one before it is marked."""
+    def delete(self, message: int) -> bool:
+        """Remove a message and what follows it; the one before it is marked. Was it removed?"""
         with self.telling():
             before = [saved.id for saved in self.desk.messages]
             self.desk.remove(message)
             place = before.index(message)
             self.show(before[place - 1] if place else None)
+            return True
+        return False
 
     def restore(self) -> None:
         """Bring back what was removed last."""
@@ -221,6 +223,7 @@ class Conversing(Widget):
     def _hear_said(self, message: Replies.Said) -> None:
         message.stop()
         writing, event = message.writing, message.event
+        writing.hear(event)
         if isinstance(event, Ledger):
             self._note_dropped(writing, event)
         if self._is_open(writing):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from localchat.conversation import Conversation
+from localchat.errors import LocalchatError
 from localchat.history.store import Heading, History, Saved, SavedDraft, conversation_of
 from localchat.tui.attachment import subject
 from localchat.tui.chosen import Chosen
@@ -122,6 +123,7 @@ class Desk:
 
     def remove(self, message: int) -> None:
         """Remove a message and all that follows it; `restore` undoes it."""
+        self._known(message)
         self._history.remove_message(message)
         self._removed.append(message)
 
@@ -133,15 +135,19 @@ class Desk:
 
     def pin(self, message: int) -> None:
         """Pin a message, or unpin it."""
-        saved = self.find(message)
-        assert saved is not None, "it is on the open branch"
-        self._history.pin_message(message, not saved.pinned)
+        self._history.pin_message(message, not self._known(message).pinned)
 
     def switch(self, message: int, step: int) -> int:
         """Open the branch of a sibling; the message that is in the place of this one now."""
-        place = [saved.id for saved in self.messages].index(message)
+        place = self.messages.index(self._known(message))
         self._history.switch(message, step)
         return self.messages[place].id
+
+    def _known(self, message: int) -> Saved:
+        """A message of the open branch, which another program may have changed. Raises LocalchatError."""
+        if (saved := self.find(message)) is None:
+            raise LocalchatError("this message is not on the open branch any more", "open the conversation again")
+        return saved
 
     @property
     def _heading(self) -> Heading | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from localchat.text import CONTROLS, NONCHARACTERS, SURROGATES
 
@@ -38,7 +38,7 @@ def as_path(text: str) -> Path | None:
     if line[0] in "'\"" and line[-1] == line[0] and len(line) > 2:
         return Path(line[1:-1])
     if line.startswith("file://"):
-        return Path(unquote(urlsplit(line).path))
+        return Path(unquote("/" + line.removeprefix("file://").partition("/")[2]))
     if not DRIVE.match(line):
         line = ESCAPED.sub(r"\1", line)
     return Path(line)

@@ -57,7 +57,7 @@ class Prose(Widget):
         self._rest_until = ended + max(REST_SECONDS, REST * (ended - started))
         if not lines or len(lines) != self._height:
             self.refresh(layout=True)
-        elif old := [y for y, (line, _) in self._strips.items() if line is not lines[y]]:
+        elif old := [y for y, (line, _) in self._strips.items() if y < len(lines) and line is not lines[y]]:
             self.refresh(Region(0, min(old), self._width, len(lines) - min(old)))
 
     @property

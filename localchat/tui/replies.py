@@ -25,7 +25,7 @@ class Replies(Widget):
 
     @dataclass
     class Said(Message):
-        """An event of a reply, which has taken note of it."""
+        """An event of a reply, which takes note of it where it is shown: else a piece would be shown twice."""
 
         writing: Writing
         event: TurnEvent
@@ -83,9 +83,7 @@ class Replies(Widget):
     def _pass_on(self, message: Turn.Said) -> None:
         message.stop()
         if self.query_one(Turn).hears(message):
-            writing = self._ongoing[message.number]
-            writing.hear(message.event)
-            self.post_message(self.Said(writing, message.event))
+            self.post_message(self.Said(self._ongoing[message.number], message.event))
 
     @on(Turn.Ended)
     def _end(self, message: Turn.Ended) -> None:

@@ -18,12 +18,13 @@ from localchat.tui.bubble import Bubble
 from localchat.tui.conversing import Conversing
 from localchat.tui.copy_screen import CopyScreen, conversation_text
 from localchat.tui.copying import copy_code, copy_message
-from localchat.tui.markdown.code import code_blocks
 from localchat.tui.note import Note
 from localchat.tui.transcript import Transcript
 
 QUIET = frozenset({"edit", "regenerate", "delete", "undo"})
 """What can be done only while no reply is written."""
+CODE_SIGNS = ("```", "~~~", "    ", "\t")
+"""A text without any of these has no block of code. To find the blocks takes too long to be done for each key."""
 
 
 class Talk(Vertical):
@@ -73,7 +74,7 @@ class Talk(Vertical):
     async def ask(self, question: Saved) -> None:
         """Show one more question."""
         await self.transcript.add_saved(question)
-        self.transcript.anchor()
+        self.transcript.follow()
 
     async def write(self, reply: Saved, text: str) -> None:
         """The reply has grown by `text`."""
@@ -109,7 +110,7 @@ class Talk(Vertical):
             "delete": role in ("user", "assistant"),
             "undo": self._conversing.desk.can_restore,
             "copy": role is not None,
-            "copy_code": role is not None and bool(code_blocks(self._marked_text)),
+            "copy_code": role is not None and any(sign in self._marked_text for sign in CODE_SIGNS),
         }.get(action, True)
 
     def action_edit(self) -> None:
@@ -122,18 +123,20 @@ class Talk(Vertical):
         if (marked := self.transcript.marked) is not None:
             self._conversing.regenerate(marked.id)
 
-    async def action_pin(self) -> None:
+    def action_pin(self) -> None:
         """Keep the marked message in the context, or no longer."""
         if (marked := self.transcript.marked) is not None:
             saved = self._conversing.pin(marked.id)
             if saved is not None:
-                await self.transcript.replace(saved)
+                self.transcript.learn(saved)
+                self.refresh_bindings()
 
     def action_delete(self) -> None:
         """Delete the marked message and all that follows it."""
         if (marked := self.transcript.marked) is not None:
-            self._conversing.delete(marked.id)
-            self.notify("Deleted, with all that follows. U brings it back.", markup=False)
+            is_deleted = self._conversing.delete(marked.id)
+            if is_deleted:
+                self.notify("Deleted, with all that follows. U brings it back.", markup=False)
 
     def action_undo(self) -> None:
         """Bring back what was deleted last."""

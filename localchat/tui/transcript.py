@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from localchat.history.store import Saved
-from localchat.tui.bubble import Bubble, bubble_of, message_id, shown
+from localchat.tui.bubble import Bubble, Shown, bubble_of, message_id, shown
 from localchat.tui.window import Window
 
 AROUND = 5
@@ -52,13 +52,15 @@ class Transcript(Window):
         await self.append(bubble)
         return bubble
 
-    async def replace(self, saved: Saved) -> None:
-        """A message is kept as this now."""
+    def learn(self, saved: Saved) -> None:
+        """A message may have been pinned, or have got siblings. What it says is not taken from here: it may grow."""
         for items in (self._past, self._future):
-            items[:] = [shown(saved) if message_id(item) == saved.id else item for item in items]
+            items[:] = [
+                shown(saved) if isinstance(item, Shown) and message_id(item) == saved.id else item for item in items
+            ]
         for bubble in self.bubbles:
             if message_id(bubble) == saved.id:
-                await bubble.finish(saved.text, saved.state, saved)
+                bubble.learn(saved)
         self.refresh_bindings()
 
     async def remove_after(self, message: int, *, itself: bool = False) -> None:
@@ -78,11 +80,6 @@ class Transcript(Window):
         """A message that is not in the model's window says so."""
         bubble.drop(message_id(bubble) in self._dropped)
 
-    def anchor(self, anchor: bool = True) -> None:
-        """Textual's word for following the end."""
-        if anchor:
-            self.follow()
-
     # Marking
 
     @property
@@ -96,12 +93,14 @@ class Transcript(Window):
 
     async def _mark_message(self, message: int) -> None:
         if not any(message_id(bubble) == message for bubble in self.bubbles):
-            items = self.items
-            found = [index for index, item in enumerate(items) if message_id(item) == message]
+            everything = [*self._past, *self._mounted, *self._future]
+            found = [index for index, item in enumerate(everything) if message_id(item) == message]
             if not found:
                 return
-            await self.rebuild(items, max(0, found[0] - AROUND))
-        bubble = next(bubble for bubble in self.bubbles if message_id(bubble) == message)
+            await self.rebuild(start=max(0, found[0] - AROUND))
+        bubble = next((bubble for bubble in self.bubbles if message_id(bubble) == message), None)
+        if bubble is None:
+            return
         self._set_mark(bubble)
         if self.has_place(bubble):
             self._reveal(bubble, 1)
@@ -122,7 +121,7 @@ class Transcript(Window):
     async def action_first(self) -> None:
         """Go to the first message of all and mark it."""
         if self._past:
-            await self.rebuild(self.items, 0)
+            await self.rebuild(start=0)
         self.follows = False
         self.scroll_home(animate=False)
         self._set_mark(next(iter(self.bubbles), None))
@@ -130,7 +129,7 @@ class Transcript(Window):
     async def action_last(self) -> None:
         """Go to the last message, mark it, and follow the end."""
         if self._future:
-            await self.rebuild(self.items)
+            await self.rebuild()
         self.follow()
         self._set_mark(next(reversed(self.bubbles), None))
 

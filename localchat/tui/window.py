@@ -53,14 +53,15 @@ class Window(HeldScroll):
 
     @property
     def items(self) -> list[Item]:
-        """Everything from the first to the last, mounted or not."""
+        """Everything from the first to the last, to be mounted anew: what is still written goes on in these."""
         return [*self._past, *map(_aside, self._mounted), *self._future]
 
-    async def rebuild(self, items: Sequence[Item], start: int | None = None) -> None:
-        """Show these in the place of what was shown: from this one on, or else their end."""
-        first = max(0, len(items) - SHOWN_AT_ONCE) if start is None else start
-        last = first + SHOWN_AT_ONCE
+    async def rebuild(self, items: Sequence[Item] | None = None, start: int | None = None) -> None:
+        """Show these in the place of what was shown, or the same anew: from this one on, or else their end."""
         async with self._changes:
+            items = self.items if items is None else items
+            first = max(0, len(items) - SHOWN_AT_ONCE) if start is None else start
+            last = first + SHOWN_AT_ONCE
             with self.app.batch_update():
                 self._past, self._future = list(items[:first]), list(items[last:])
                 await self.remove_children([*self._mounted, *self.query(Welcome)])
@@ -87,7 +88,7 @@ class Window(HeldScroll):
         """Go to the end and stay there."""
         self._has_news = False
         if self._future:
-            self.call_later(lambda: self.rebuild(self.items))
+            self.call_later(self.rebuild)
         super().follow()
         self.settled()
 
