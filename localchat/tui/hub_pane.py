@@ -119,7 +119,8 @@ class HubPane(Pane):
         self.post_message(self.Fresh())
 
     def _tell(self, text: str) -> None:
-        self.query_one(".empty", Static).update(Content(f"{text[:1].upper()}{text[1:]}"))
+        capital = text if text.startswith("http") else f"{text[:1].upper()}{text[1:]}"
+        self.query_one(".empty", Static).update(Content(capital))
         self.rows.display, self.query_one(".empty").display = False, True
 
 
