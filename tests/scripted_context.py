@@ -132,8 +132,12 @@ class ScriptedContext:
     def ready(self) -> None:
         self.is_aborted = False
 
-    def decode(self, parts: Sequence[Part]) -> tuple[str, list[range]]:
+    def decode(
+        self, parts: Sequence[Part], report: Callable[[float], None] | None = None
+    ) -> tuple[str, list[range]]:
         self._check(parts)
+        if report:
+            report(0.5)
         self.calls.append(list(parts))
         self._texts = {}
         CLOCK.seconds += self.step_seconds + self.token_seconds * sum(len(part.tokens) for part in parts)

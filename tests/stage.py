@@ -29,7 +29,9 @@ class Stage:
     def __init__(self, model: ScriptedModel, context: ScriptedContext | None = None, store: Store = NO_STORE) -> None:
         self.context = context or ScriptedContext()
         self.told: dict[int, list[Told]] = defaultdict(list)
-        self.schedule = Schedule(cast("Any", model), cast("Any", self.context), Sessions(store))
+        self.schedule = Schedule(
+            cast("Any", model), cast("Any", self.context), Sessions(store), lambda who, event: self.told[who].append(event)
+        )
 
     def ask(self, number: int, prompt: Sequence[int], *stops: str, limit: int | None = None, **more: Any) -> None:
         self.schedule.add(number, prompt, Sampling(max_tokens=limit, **more), stops)

@@ -42,9 +42,9 @@ if sys.argv[:1] == ["-m"]:
     sessions.WORTH_SAVING_TOKENS, sessions.WORTH_SAVING_SECONDS = 16, 0.0
     lookup.MOST = {most}
     decode = Context.decode
-    def told(context, parts):
+    def told(context, parts, report=None):
         print("step:", sum(len(part.tokens) for part in parts), file=sys.stderr, flush=True)
-        return decode(context, parts)
+        return decode(context, parts, report)
     Context.decode = told
 """
 

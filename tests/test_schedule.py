@@ -23,13 +23,15 @@ def test_a_prompt_is_read_in_slices_that_the_batch_can_hold() -> None:
     assert readings(told) == sorted(readings(told))
 
 
-def test_a_slice_of_a_long_prompt_takes_about_four_seconds() -> None:
-    one = counted(tokens=8192, batch=2048)
-    one.context.token_seconds = 0.01
-    one.reply(range(1, 2001), limit=1)
-    first, *others, _ = (len(part.tokens) for part in one.parts(0))
-    assert first == 256  # nothing is known yet
-    assert all(300 < tokens <= 400 for tokens in others)
+def test_a_prompt_is_read_in_parts_as_large_as_fit() -> None:
+    one = counted(tokens=8192, batch=512)
+    one.reply(range(1, 1101), limit=1)
+    assert [len(part.tokens) for part in one.parts(0)] == [512, 512, 76]
+
+
+def test_how_far_it_is_is_told_in_the_middle_of_a_long_part() -> None:
+    told = counted(tokens=8192, batch=512).reply(range(1, 1101), limit=1)
+    assert [done for done, _ in readings(told)] == [0, 256, 512, 768, 1024, 1100]
 
 
 def test_only_the_last_slice_wants_logits() -> None:
@@ -124,13 +126,12 @@ def test_a_long_step_that_is_broken_off_is_followed_by_a_short_one() -> None:
     one.context.token_seconds = 0.01
     one.ask(1, range(1, 2001), limit=1)
     one.step()
-    one.step()
-    one.context.breaks[2] = "abort"
-    one.step()
-    one.step()
-    lengths = [len(part.tokens) for part in one.parts(0)]
-    assert lengths[2] > 150
-    assert 8 <= lengths[3] <= 15
+    one.context.breaks[1] = "abort"
+    one.ask(2, range(2001, 3001), limit=1)
+    one.finish()
+    whole, broken, *after = (sum(len(part.tokens) for part in call) for call in one.context.calls)
+    assert (whole, broken) == (2000, 1000)
+    assert 8 <= after[0] <= 16
 
 
 RATES = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from localchat.engine.events import Loaded, Taken
+from localchat.engine.events import Event, Loaded, Taken
 from localchat.engine.schedule import Schedule
 from localchat.engine.sessions import Sessions
 from localchat.engine.store import Store
@@ -27,9 +27,13 @@ SAMPLING_KEYS = {  # metadata of the model file: field of Sampling and its type
 
 
 def load(
-    path: Path, placement: Placement, store: Store, report: Callable[[float], None]
+    path: Path,
+    placement: Placement,
+    store: Store,
+    report: Callable[[float], None],
+    tell: Callable[[int, Event], None] | None = None,
 ) -> tuple[Loaded, Model, Schedule]:
-    """Load the model and make its context; `report` hears fractions.
+    """Load the model and make its context; `report` hears fractions, `tell` is the schedule's.
 
     Raises LocalchatError where llama.cpp refuses, NoMemory where memory does not suffice.
     """
@@ -52,7 +56,7 @@ def load(
     # The host's work buffers are touched only when the first prompt is read.
     resident = psutil.Process().memory_info().rss + host.compute_bytes
     taken.append(Taken(host.device, host.weights_bytes, host.kv_bytes, host.compute_bytes, resident))
-    return _facts(model, context.tokens, tuple(taken)), model, Schedule(model, context, Sessions(store))
+    return _facts(model, context.tokens, tuple(taken)), model, Schedule(model, context, Sessions(store), tell)
 
 
 def _free_bytes(names: Sequence[str]) -> dict[str, int]:

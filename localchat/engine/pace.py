@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# So long a part of a prompt may take where nobody else waits: each end of one is a sign of life. Short parts cost: each
-# reads all weights again, and 488 and 24 tokens take 12 % longer than 512 of a small model.
-SLICE_SECONDS = 4.0
-# And so long where others are being written to, whose text then stands still.
+# So long a part of a prompt may take where others are being written to, whose text then stands still. Where nobody is,
+# as much is read as fits: each part reads all weights again, and 256 tokens twice take 5 % longer than 512 once.
 STALL_SECONDS = 0.15
 CROWD_LIMIT = 4.0
-LEAST_SLICE_TOKENS, LEAST_BESIDE_TOKENS = 256, 8
+LEAST_TOKENS = 8
 WEIGHT = 0.3  # of the newest measurement in the average
 
 
@@ -26,17 +24,15 @@ class ReadingPace:
 
         The `crowd` is how many wait for a prompt to be read for each that is written to: many may hold up a few longer.
         """
+        if not are_others_writing:
+            return self.batch
         if not self.token_seconds:
-            return LEAST_BESIDE_TOKENS if are_others_writing else LEAST_SLICE_TOKENS
-        seconds, least = (
-            (STALL_SECONDS * min(CROWD_LIMIT, max(1.0, crowd)), LEAST_BESIDE_TOKENS)
-            if are_others_writing
-            else (SLICE_SECONDS, LEAST_SLICE_TOKENS)
-        )
-        return max(min(least, self.batch), min(self.batch, int(seconds / self.token_seconds)))
+            return min(LEAST_TOKENS, self.batch)
+        seconds = STALL_SECONDS * min(CROWD_LIMIT, max(1.0, crowd))
+        return min(self.batch, max(LEAST_TOKENS, int(seconds / self.token_seconds)))
 
     def learn(self, tokens: int, seconds: float) -> None:
         """A step read so many tokens in this time."""
-        if tokens >= LEAST_BESIDE_TOKENS:
+        if tokens >= LEAST_TOKENS:
             each = seconds / tokens
             self.token_seconds = each if not self.token_seconds else (1 - WEIGHT) * self.token_seconds + WEIGHT * each

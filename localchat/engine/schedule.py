@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from localchat.engine.cache import Cache
@@ -23,6 +23,7 @@ from localchat.llama.model import Model
 from localchat.sampling import Sampling
 
 QUEUE_LIMIT = 64
+MANY_TOKENS = 128  # take a processor so long that it is worth telling how far it is
 SPARE_TOKENS = 64  # that a reply may grow by before somebody else's prompt may take the room
 
 Told = tuple[int, Event | LocalchatError]
@@ -42,8 +43,11 @@ class Share:
 class Schedule:
     """The replies that wait, read and write. Use `step` for as long as it is not idle."""
 
-    def __init__(self, model: Model, context: Context, sessions: Sessions) -> None:
-        self._model, self._context = model, context
+    def __init__(
+        self, model: Model, context: Context, sessions: Sessions, tell: Callable[[int, Event], None] | None = None
+    ) -> None:
+        """`tell` hears in the middle of a step how far it is."""
+        self._model, self._context, self._tell = model, context, tell
         self._waiting: deque[Job] = deque()
         self._active: list[Job] = []
         self._pace, self._costs = ReadingPace(context.batch), Costs()
@@ -97,7 +101,7 @@ class Schedule:
                 yield share.job.number, Reading(len(share.job.known), len(share.job.tokens))
         started = time.perf_counter()
         try:
-            outcome, outputs = self._context.decode([share.part for share in shares])
+            outcome, outputs = self._context.decode([share.part for share in shares], self._report(shares))
         except LocalchatError as error:
             yield from self._fail(shares, error)
             return
@@ -191,6 +195,20 @@ class Schedule:
         is_last = position + most >= len(job.tokens)
         part = Part(job.slot.number, position, tokens, 1 + len(guesses) if is_last else 0)
         return Share(job, job.slot, part, guesses)
+
+    def _report(self, shares: Sequence[Share]) -> Callable[[float], None] | None:
+        """Who tells how far this step is: a long one that reads."""
+        readers = [share for share in shares if share.job.is_first and share.job.is_reading]
+        if self._tell is None or sum(len(share.part.tokens) for share in readers) < MANY_TOKENS:
+            return None
+        tell = self._tell
+
+        def report(fraction: float) -> None:
+            for share in readers:
+                done = len(share.job.known) + int(fraction * len(share.part.tokens))
+                tell(share.job.number, Reading(done, len(share.job.tokens)))
+
+        return report
 
     def _learn(self, shares: Sequence[Share], seconds: float) -> None:
         tokens = sum(len(share.part.tokens) for share in shares)

@@ -134,7 +134,9 @@ class Worker:
         number = command["id"]
         report = _Throttle(lambda fraction: self._send(number, event_frame(Loading(fraction))))
         placement, store = placement_of(command["placement"]), Store(**command["store"])
-        loaded, self._model, self._schedule = load(Path(command["path"]), placement, store, report)
+        loaded, self._model, self._schedule = load(
+            Path(command["path"]), placement, store, report, lambda reply, event: self._send(reply, event_frame(event))
+        )
         self._send(number, {"loaded": asdict(loaded)})
 
     def _tokenize(self, command: dict[str, Any]) -> None:

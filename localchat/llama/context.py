@@ -18,6 +18,7 @@ from localchat.llama.log import LOG
 from localchat.llama.model import Model
 from localchat.llama.parameters import context_parameters
 from localchat.llama.placement import Placement
+from localchat.llama.watch import Report, Watch
 
 HINT = "choose a smaller --context"
 DONE, FULL, ABORTED = 0, 1, 2  # what llama_decode returns; below 0 it failed
@@ -31,12 +32,13 @@ class Context:
         """Allocate. Raises NoMemory where memory does not suffice, LocalchatError where llama.cpp refuses."""
         self._abort = ctypes.create_string_buffer(2)
         self._abort_callback = _is_set()
+        self._watch = Watch(lambda: self._abort[0] != b"\x00")
         self.handle = cpp.llama_init_from_model(model.handle, context_parameters(placement))
         if not self.handle:
             message = f"a context of {placement.context:,} tokens could not be allocated"
             short = LOG.short_of(placement.devices)
             raise NoMemory(message, HINT, short) if short else LocalchatError(message, HINT)
-        cpp.llama_set_abort_callback(self.handle, self._abort_callback, ctypes.addressof(self._abort))
+        self._unwatched()
         self._memory = cpp.llama_get_memory(self.handle)
         self._batch = Batch(placement.batch)
         self.tokens = int(cpp.llama_n_ctx(self.handle))
@@ -72,14 +74,14 @@ class Context:
         if count:
             cpp.llama_memory_seq_cp(self._memory, source, target, 0, count)
 
-    def decode(self, parts: Sequence[Part]) -> tuple[Outcome, list[range]]:
+    def decode(self, parts: Sequence[Part], report: Report | None = None) -> tuple[Outcome, list[range]]:
         """Compute these, up to `batch` tokens, and say for each part by which numbers its logits are asked for.
 
-        Where the cache is `full` nothing was changed; where it was `aborted`, some of it may be in the cache.
+        `report` hears meanwhile how far it is, where the processor computes and many tokens take their time. Where the cache is `full` nothing was changed; where it was `aborted`, some of it may be in the cache.
         Raises LocalchatError where llama.cpp fails.
         """
         outputs = self._batch.fill(parts)
-        status = cpp.llama_decode(self.handle, self._batch.raw)
+        status = self._watched(report) if report else int(cpp.llama_decode(self.handle, self._batch.raw))
         cpp.llama_synchronize(self.handle)  # a GPU is not done before: what is measured is what it took
         if status not in (DONE, FULL, ABORTED):
             raise LocalchatError(
@@ -87,6 +89,18 @@ class Context:
             )
         outcomes: dict[int, Outcome] = {DONE: "done", FULL: "full", ABORTED: "aborted"}
         return outcomes[status], outputs
+
+    def _watched(self, report: Report) -> int:
+        self._watch.begin(report)
+        cpp.llama_set_abort_callback(self.handle, self._watch.callback, None)
+        status = int(cpp.llama_decode(self.handle, self._batch.raw))
+        self._unwatched()
+        if status == DONE:
+            self._watch.end()
+        return status
+
+    def _unwatched(self) -> None:
+        cpp.llama_set_abort_callback(self.handle, self._abort_callback, ctypes.addressof(self._abort))
 
     def save(self, slot: int, tokens: Sequence[int], path: Path) -> bool:
         """Write what the cache has of a slot, and which tokens that are, to a file. False where that failed."""
