@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tiny import Weights, shard, tokenizer
 
 from localchat.convert.checkpoint import Checkpoint
-from localchat.convert.inputs import Inputs
+from localchat.convert.inputs import MappedInputs
 
 PARAMS: dict[str, Any] = {
     "dim": 64, "n_layers": 1, "n_heads": 2, "n_kv_heads": 1, "head_dim": 32, "hidden_dim": 96, "vocab_size": 9,
@@ -57,7 +57,7 @@ def consolidated(folder: Path, slices: Sequence[Weights], **params: Any) -> Path
 
 def values(checkpoint: Checkpoint) -> dict[str, NDArray[np.float32]]:
     """Every tensor of the model that a checkpoint becomes, as float32 in its own shape."""
-    inputs = Inputs(checkpoint.files)
+    inputs = MappedInputs(checkpoint.files)
     return {
         target.name: weights.read(inputs, np.arange(target.rows)).reshape(target.shape)
         for target, weights in checkpoint.tensors

@@ -14,7 +14,7 @@ from tiny import CONFIG, checkpoint, weights
 
 from localchat.convert.imatrix import Imatrix
 from localchat.convert.layout import layout
-from localchat.convert.proof.rows import ALLOWED, Checking, check_finite, check_rows, sampled
+from localchat.convert.proof.rows import ALLOWED, Checking, Files, check_finite, check_rows, sampled
 from localchat.convert.recipe import BASE, NEED_IMPORTANCE
 from localchat.convert.write import write
 from localchat.gguf_file import read_header
@@ -71,7 +71,7 @@ def checked(folder: Path, quant: str, tensors: dict[str, Floats]) -> tuple[Check
     plan, path = layout(made, quant, Imatrix(values, {})), folder / "m.gguf"
     for _ in write(plan, path, threads=2):
         pass
-    return finished(check_rows(plan.tensors, plan.inputs, read_header(path)))
+    return finished(check_rows(plan.tensors, Files(plan.inputs), read_header(path)))
 
 
 def test_a_row_of_zeros_that_is_none_in_the_file_is_noticed(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_row_of_zeros_that_is_none_in_the_file_is_noticed(tmp_path: Path) -> N
     rows = rows_of(path, "blk.0.ffn_down.weight")
     rows[0] = rows[1]
     plan = layout(made, "Q8_0")
-    check = finished(check_rows(plan.tensors, plan.inputs, read_header(path)))[1]
+    check = finished(check_rows(plan.tensors, Files(plan.inputs), read_header(path)))[1]
     assert (check.verdict, check.detail[:30]) == ("failed", "row 0 of blk.0.ffn_down.weight")
 
 
@@ -92,9 +92,9 @@ def test_a_type_that_is_not_in_the_table_must_have_the_bytes_of_the_quantizer(
     monkeypatch.delitem(ALLOWED, "Q8_0")
     made = opened(checkpoint(tmp_path / "checkpoint", WIDE))
     path, plan = written(made, tmp_path / "m.gguf"), layout(made, "Q8_0")
-    assert not finished(check_rows(plan.tensors, plan.inputs, read_header(path)))[1].is_failed
+    assert not finished(check_rows(plan.tensors, Files(plan.inputs), read_header(path)))[1].is_failed
     rows_of(path, "blk.0.ffn_up.weight")[0, 2] ^= 1
-    assert finished(check_rows(plan.tensors, plan.inputs, read_header(path)))[1].is_failed
+    assert finished(check_rows(plan.tensors, Files(plan.inputs), read_header(path)))[1].is_failed
 
 
 def test_the_account_names_the_worst_row(tmp_path: Path) -> None:

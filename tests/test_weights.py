@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from own_layout import in_pairs
 from tiny import refused
 
-from localchat.convert.inputs import Inputs
+from localchat.convert.inputs import MappedInputs
 from localchat.convert.tensors import TensorRef
 from localchat.convert.weights import (
     Beside,
@@ -54,7 +54,7 @@ class Disk:
         """The rows of some weights, or all of them."""
         self.path.write_bytes(self.data)
         chosen = np.arange(weights.shape[0]) if rows is None else np.asarray(rows, np.intp)
-        found = weights.read(Inputs([self.path]), chosen)
+        found = weights.read(MappedInputs([self.path]), chosen)
         assert found.dtype == np.float32
         assert found.flags.c_contiguous, "the quantizer reads a run of memory"
         return found
@@ -222,7 +222,7 @@ def test_what_follows_from_the_config_needs_no_file() -> None:
     values = floats(4)
     weights = Computed(values)
     assert (weights.shape, weights.refs) == ((1, 4), ())
-    np.testing.assert_array_equal(weights.read(Inputs([]), np.arange(1)), values[None])
+    np.testing.assert_array_equal(weights.read(MappedInputs([]), np.arange(1)), values[None])
 
 
 @pytest.mark.parametrize("kind", [Type.F32, Type.F16, Type.BF16, Type.Q8_0])

@@ -133,7 +133,8 @@ def _opened_adapter(folder: Path, adapter: Adapter, base: Path | None) -> _Opene
         raise LocalchatError("the adapter's base is in Mistral's own layout", "use the Hugging Face layout of it")
     file = folder / adapter_file(file_names(folder))
     own: dict[str, Weights] = {ref.name: Stored(ref) for ref in _refs(file)}
-    return _Opened(below.config, merge(adapter, below.weights, own), "huggingface", (*below.files, file))
+    files = (file, *below.files)  # the small one first: its tensors are there before those they are merged into
+    return _Opened(below.config, merge(adapter, below.weights, own), "huggingface", files)
 
 
 def _refs(file: Path) -> list[TensorRef]:

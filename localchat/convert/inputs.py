@@ -1,4 +1,4 @@
-"""The files of a checkpoint while it is converted: mapped into memory, and hashed as they are gone through."""
+"""The files of a checkpoint while it is converted: read in the order they lie, and hashed as they are gone through."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import mmap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -18,38 +18,55 @@ from localchat.errors import BadFile
 RAW = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 
 
-class Inputs:
-    """All files that tensors come from; open until the last reader has let go."""
+class Inputs(Protocol):
+    """All files that tensors come from. Threads read them while another one releases what was read."""
+
+    def array(self, ref: TensorRef) -> NDArray[Any]:
+        """The tensor's weights as `shaped` gives them. Raises LocalchatError where they cannot be had."""
+
+    def release(self, path: Path, up_to: int | None) -> None:
+        """Nothing before this byte of a file will be read again; None stands for the whole file."""
+
+    def stop(self) -> None:
+        """Nothing will be read any more: whoever waits for weights may go."""
+
+
+class MappedInputs:
+    """Files on this disk; open until the last reader has let go."""
 
     def __init__(self, files: Iterable[Path]) -> None:
         self._files = {path: _Input(path) for path in files}
 
     def array(self, ref: TensorRef) -> NDArray[Any]:
-        """The tensor's weights as they lie, in its own shape; types without numbers here come as bytes.
-
-        Raises BadFile where the file is no longer what it was when its header was read.
-        """
+        """Raises BadFile where the file is no longer what it was when its header was read."""
         raw = self._files[ref.file].bytes[ref.start : ref.end]
         if len(raw) != ref.end - ref.start:
             raise _shorter(ref.file)
-        if ref.dtype not in RAW:
-            return raw
-        kind = np.dtype(RAW[ref.dtype])
-        if ref.strides is None:
-            return raw.view(kind).reshape(ref.shape)
-        steps = tuple(step * kind.itemsize for step in ref.strides)
-        # The reader of the file has proved that every weight of a view lies between `start` and `end`.
-        return as_strided(
-            raw[: len(raw) // kind.itemsize * kind.itemsize].view(kind), ref.shape, steps, writeable=False
-        )
+        return shaped(raw, ref)
 
-    def done_with(self, ref: TensorRef) -> None:
-        """The tensor will not be read again."""
-        self._files[ref.file].done_up_to(ref.end)
+    def release(self, path: Path, up_to: int | None) -> None:
+        """What is released is hashed, and does not count as memory of this process any more."""
+        self._files[path].done_up_to(len(self._files[path].bytes) if up_to is None else up_to)
+
+    def stop(self) -> None:
+        """Nobody waits for a file."""
 
     def digests(self) -> Mapping[str, str]:
         """The sha256 of every file, by its name."""
         return {path.name: file.digest() for path, file in self._files.items()}
+
+
+def shaped(raw: NDArray[np.uint8], ref: TensorRef) -> NDArray[Any]:
+    """The bytes of a tensor in its own shape and type; types without numbers here stay bytes."""
+    if ref.dtype not in RAW:
+        return raw
+    kind = np.dtype(RAW[ref.dtype])
+    if ref.strides is None:
+        return raw.view(kind).reshape(ref.shape)
+    steps = tuple(step * kind.itemsize for step in ref.strides)
+    whole = raw[: len(raw) // kind.itemsize * kind.itemsize].view(kind)
+    # The reader of the file has proved that every weight of a view lies between `start` and `end`.
+    return as_strided(whole, ref.shape, steps, writeable=False)
 
 
 class _Input:

@@ -13,25 +13,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from localchat.convert.header import aligned
-from localchat.convert.inputs import Inputs
-from localchat.convert.layout import Layout, TensorPlan
+from localchat.convert.inputs import Inputs, MappedInputs
+from localchat.convert.layout import Layout
+from localchat.convert.output import Output
+from localchat.convert.steps import Step, steps
 from localchat.convert.weights import Packed
 from localchat.errors import LocalchatError
-from localchat.llama.quantize import prepare, quantize
+from localchat.llama.quantize import prepare, quantize, row_bytes
 
 BLOCK_WEIGHTS = 1 << 18  # 1 MiB of float32: source, floats and result of a block stay in a core's own cache
 BLOCKS_AHEAD = 4  # for each thread: enough that none waits, few enough that memory stays small
+PATIENCE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Progress: this tensor is done; bytes are those of the checkpoint."""
+    """Progress: this tensor, or an expert of it, is done; bytes are those of the checkpoint."""
 
     tensor: str
     done_bytes: int
@@ -47,83 +48,148 @@ class Finished:
 
 
 def write(plan: Layout, path: Path, threads: int) -> Generator[Written | Finished]:
-    """Write the model file at `path`. Close the iterator to stop; the unfinished file then stays.
+    """Write the model file at `path` from files on this disk. Close the iterator to stop; an unfinished file stays.
 
     Raises LocalchatError where a weight is not finite, OSError where the disk is full.
+    """
+    todo, done_bytes = steps(plan), 0
+    with path.open("w+b") as file:
+        out, inputs = Output(file), MappedInputs(plan.inputs)
+        out.write(0, plan.header)
+        for made in make(plan, todo, inputs, out, threads):
+            if made is None:
+                continue
+            for input, up_to in made.step.releases:
+                inputs.release(input, up_to)
+            done_bytes += made.step.source_bytes
+            yield Written(made.step.tensor.target.name, done_bytes, plan.source_bytes)
+        finished = Finished(out.finish(plan.file_bytes), inputs.digests())
+    yield finished  # once the file is closed and can be read back
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A step is done: its rows are in the file."""
+
+    step: Step
+    sha256: str
+    """Of what was written, as `digest_of` takes it; empty where nobody wants it."""
+
+
+def make(
+    plan: Layout, todo: Sequence[Step], inputs: Inputs, out: Output, threads: int, *, is_hashed: bool = False
+) -> Generator[Made | None]:
+    """Do these steps, one after the other; None says, a few times a second, that the next one is not done yet.
+
+    Whoever reads releases the inputs. Close it to stop. Raises LocalchatError where a weight is not finite and what
+    the inputs and the disk raise.
     """
     prepare(sorted({tensor.type for tensor in plan.tensors}))
     with ExitStack() as stack:
         pool = ThreadPoolExecutor(threads, "quantize")
         stack.callback(pool.shutdown, cancel_futures=True)
-        inputs = Inputs(plan.inputs)
-        out = _Output(stack.enter_context(path.open("wb")))
-        out.write(plan.header)
-        done_bytes = 0
-        for tensor, block, is_last in _in_order(pool, plan.tensors, inputs, threads * BLOCKS_AHEAD):
-            out.write(block.data)
-            if is_last:
-                out.pad()
-                for ref in tensor.weights.refs:
-                    inputs.done_with(ref)
-                done_bytes += tensor.source_bytes
-                yield Written(tensor.target.name, done_bytes, plan.source_bytes)
-        finished = Finished(out.sha256.hexdigest(), inputs.digests())
-    yield finished  # once the file is closed and can be read back
+        stack.callback(inputs.stop)  # before the pool is waited for: its threads may wait for weights
+        digests = hashlib.sha256()
+        for done in _in_order(pool, todo, inputs, threads * BLOCKS_AHEAD, is_hashed):
+            if done is None:
+                yield None
+                continue
+            job, block = done
+            out.write(len(plan.header) + job.offset, block.data.data)
+            digests.update(block.sha256)
+            if job.is_last:
+                yield Made(job.step, digests.hexdigest() if is_hashed else "")
+                digests = hashlib.sha256()
 
 
-class _Output:
-    """The model file, written forward only, and its hash."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._position = file, 0
-        self.sha256 = hashlib.sha256()
-
-    def write(self, data: bytes | memoryview) -> None:
-        self._file.write(data)
-        self.sha256.update(data)
-        self._position += memoryview(data).nbytes
-
-    def pad(self) -> None:
-        self.write(bytes(aligned(self._position) - self._position))
+def digest_of(plan: Layout, step: Step, out: Output) -> str:
+    """What `Made` has of a step that was done earlier, from what is in the file."""
+    found = hashlib.sha256()
+    for job in _jobs((step,)):
+        data = out.read(len(plan.header) + job.offset, job.bytes)
+        found.update(hashlib.sha256(data).digest())
+    return found.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     """Some rows of one matrix: those of an expert share its importance."""
 
-    tensor: TensorPlan
+    step: Step
     first: int
     last: int
 
+    @property
+    def is_last(self) -> bool:
+        return self.last == self.step.last
+
+    @property
+    def offset(self) -> int:
+        """Where its rows go, in bytes from the first tensor."""
+        return self.step.tensor.offset + self.first * self._row_bytes
+
+    @property
+    def bytes(self) -> int:
+        return (self.last - self.first) * self._row_bytes
+
+    @property
+    def _row_bytes(self) -> int:
+        return row_bytes(self.step.tensor.type, self.step.tensor.target.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Quantized rows, shape (rows, bytes of a row), and their sha256 where it is wanted."""
+
+    data: NDArray[np.uint8]
+    sha256: bytes
+
 
 def _in_order(
-    pool: ThreadPoolExecutor, tensors: Sequence[TensorPlan], inputs: Inputs, window: int
-) -> Iterator[tuple[TensorPlan, NDArray[np.uint8], bool]]:
-    """Finished blocks in the order of the file, with `window` of them being made at any time."""
-    waiting: deque[tuple[_Job, Future[NDArray[np.uint8]]]] = deque()
-    for job in _jobs(tensors):
-        waiting.append((job, pool.submit(_quantized, job, inputs)))
+    pool: ThreadPoolExecutor, todo: Sequence[Step], inputs: Inputs, window: int, is_hashed: bool
+) -> Iterator[tuple[_Job, _Block] | None]:
+    """Finished blocks in the order of the steps, with `window` of them being made at any time."""
+    waiting: deque[tuple[_Job, Future[_Block]]] = deque()
+    for job in _jobs(todo):
+        waiting.append((job, pool.submit(_made, job, inputs, is_hashed)))
         if len(waiting) == window:
-            yield _finished(*waiting.popleft())
+            yield from _patiently(*waiting.popleft())
     while waiting:
-        yield _finished(*waiting.popleft())
+        yield from _patiently(*waiting.popleft())
 
 
-def _finished(job: _Job, future: Future[NDArray[np.uint8]]) -> tuple[TensorPlan, NDArray[np.uint8], bool]:
-    return job.tensor, future.result(), job.last == job.tensor.target.rows
+def _patiently(job: _Job, future: Future[_Block]) -> Iterator[tuple[_Job, _Block] | None]:
+    while True:
+        try:
+            block = future.result(PATIENCE_SECONDS)
+        except TimeoutError:
+            if future.done():  # it was raised in there
+                raise
+            yield None
+        else:
+            yield job, block
+            return
 
 
-def _jobs(tensors: Sequence[TensorPlan]) -> Iterator[_Job]:
-    for tensor in tensors:
-        target = tensor.target
-        step = max(1, BLOCK_WEIGHTS // target.columns)
-        for matrix in range(0, target.rows, target.matrix_rows):
-            for first in range(matrix, matrix + target.matrix_rows, step):
-                yield _Job(tensor, first, min(first + step, matrix + target.matrix_rows))
+def _jobs(todo: Sequence[Step]) -> Iterator[_Job]:
+    for step in todo:
+        target = step.tensor.target
+        length = max(1, BLOCK_WEIGHTS // target.columns)
+        first = step.first
+        while first < step.last:
+            matrix_end = (first // target.matrix_rows + 1) * target.matrix_rows
+            last = min(first + length, matrix_end, step.last)
+            yield _Job(step, first, last)
+            first = last
+
+
+def _made(job: _Job, inputs: Inputs, is_hashed: bool) -> _Block:
+    data = np.ascontiguousarray(_quantized(job, inputs))
+    return _Block(data, hashlib.sha256(data.data).digest() if is_hashed else b"")
 
 
 def _quantized(job: _Job, inputs: Inputs) -> NDArray[np.uint8]:
-    tensor, rows = job.tensor, np.arange(job.first, job.last)
+    tensor, rows = job.step.tensor, np.arange(job.first, job.last)
     floats = tensor.weights.read(inputs, rows)
     if isinstance(tensor.weights, Packed) and tensor.weights.type == tensor.type and np.isfinite(floats).all():
         return tensor.weights.packed(inputs, rows)  # to quantize again what has the type already would only lose

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from localchat.convert.checkpoint import read_checkpoint
 from localchat.convert.layout import Layout, layout
 from localchat.convert.model_source import requantized
-from localchat.convert.proof.rows import check_finite, check_rows
+from localchat.convert.proof.rows import Files, check_finite, check_rows
 from localchat.convert.proof.tokens import (
     PREFIX,
     Asked,
@@ -107,7 +107,7 @@ def _check_weights(model: ModelFile, receipt: Receipt) -> Verifying:
         except LocalchatError as error:  # a type that ggml has no way back from
             return Check("finite", "noted", f"not looked at, since {error}"), rows
         return (*finite, rows)
-    return (yield from shown(check_rows(source.tensors, source.inputs, model)))
+    return (yield from shown(check_rows(source.tensors, Files(source.inputs), model)))
 
 
 def _source(model: ModelFile, receipt: Receipt) -> Generator[Progress, None, tuple[Layout | None, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from localchat.convert.checkpoint import Checkpoint
 from localchat.convert.layout import Layout
-from localchat.convert.proof.rows import Checking, check_rows
+from localchat.convert.proof.rows import Checking, Files, Source, check_rows
 from localchat.convert.proof.tokens import (
     Said,
     ask_about,
@@ -47,9 +47,10 @@ class Proof:
 Proving = Generator[Checking, None, Proof]
 
 
-def prove(checkpoint: Checkpoint | None, layout: Layout, path: Path) -> Proving:
+def prove(checkpoint: Checkpoint | None, layout: Layout, path: Path, source: Source | None = None) -> Proving:
     """Check the model file at `path` against what it was made from; without a checkpoint that is another model file.
 
+    The `source` has the rows where the files of the layout are not here.
     Raises BadFile, one sentence, at the first check that fails.
     """
     model = read_header(path)
@@ -58,7 +59,7 @@ def prove(checkpoint: Checkpoint | None, layout: Layout, path: Path) -> Proving:
     if checkpoint is not None:
         yield Checking("vocabulary", 0, model.file_bytes)
         rest = _prove_words(checkpoint, model)
-    found = yield from check_rows(layout.tensors, layout.inputs, model)
+    found = yield from check_rows(layout.tensors, source or Files(layout.inputs), model)
     checks += [*rest.checks, *map(sound, found)]
     return Proof(tuple(checks), rest.stops, rest.fingerprints)
 

@@ -7,18 +7,18 @@ import zlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from gguf.constants import GGMLQuantizationType
 from numpy.typing import NDArray
 
-from localchat.convert.inputs import Inputs
+from localchat.convert.inputs import MappedInputs
 from localchat.convert.layout import TensorPlan
 from localchat.convert.weights import Rows
 from localchat.gguf_file import ModelFile, Tensor
 from localchat.library import Check
-from localchat.llama.quantize import dequantize, quantize, row_bytes
+from localchat.llama.quantize import Floats, dequantize, quantize, row_bytes
 
 RANDOM_ROWS = 2  # of each matrix, besides its first and its last
 Bytes = NDArray[np.uint8]
@@ -69,10 +69,27 @@ class _Finding:
 Looking = Generator[Checking, None, tuple[Check, ...]]
 
 
-def check_rows(plans: Sequence[TensorPlan], inputs: Sequence[Path], model: ModelFile) -> Looking:
+class Source(Protocol):
+    """What model files are compared with."""
+
+    def rows(self, plan: TensorPlan, rows: Rows) -> Floats:
+        """Rows of the tensor as the checkpoint has them, shape (len(rows), columns)."""
+
+
+class Files:
+    """Files of a checkpoint that are here."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._inputs = MappedInputs(paths)
+
+    def rows(self, plan: TensorPlan, rows: Rows) -> Floats:
+        """Read from the disk."""
+        return plan.weights.read(self._inputs, rows)
+
+
+def check_rows(plans: Sequence[TensorPlan], source: Source, model: ModelFile) -> Looking:
     """Compare rows of every tensor with the source they were made from: a check of the rows, and one of finiteness."""
     by_name = {tensor.name: tensor for tensor in model.tensors}
-    source = Inputs(inputs)
     with model.path.open("rb") as file:
         found: list[_Finding] = []
         for plan in plans:
@@ -122,9 +139,9 @@ def _read(file: BinaryIO, model: ModelFile, tensor: Tensor) -> tuple[Rows, Bytes
     return rows, data
 
 
-def _compared(plan: TensorPlan, tensor: Tensor, source: Inputs, read: tuple[Rows, Bytes]) -> _Finding:
+def _compared(plan: TensorPlan, tensor: Tensor, source: Source, read: tuple[Rows, Bytes]) -> _Finding:
     rows, data = read
-    wanted = plan.weights.read(source, rows)
+    wanted = source.rows(plan, rows)
     found = dequantize(tensor.type, data, plan.target.columns)
     if not np.isfinite(found).all():
         return _Finding(tensor.name, tensor.type.name, len(rows), is_finite=False)
