@@ -13,6 +13,8 @@ from localchat.errors import BadFile
 from localchat.files import read_bytes
 
 ENTRY_LIMIT_BYTES = 256 << 10
+NO_FORMAT = "none"
+OPEN_LICENCES = ("apache-2.0", "mit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Entry:
     """One line on what it is."""
     licence: str
     format: str
-    """Prompt format, such as `ChatML`."""
+    """Prompt format, such as `ChatML`; `none` for a base model, which only continues text."""
     repo: str = ""
     former_repos: tuple[str, ...] = ()
     package: str = ""
@@ -51,6 +53,16 @@ class Entry:
     def context(self) -> int:
         """Tokens of context that the model was made for; 0 where the entry does not say."""
         return int(self.config.get("max_position_embeddings", 0))
+
+    @property
+    def chats(self) -> bool:
+        """Was it tuned to answer? A base model only continues text."""
+        return self.format != NO_FORMAT
+
+    @property
+    def is_open(self) -> bool:
+        """May anyone use it for anything, as far as is known?"""
+        return self.licence in OPEN_LICENCES
 
 
 @cache

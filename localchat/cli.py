@@ -10,11 +10,13 @@ import click
 
 from localchat import __version__
 from localchat.arguments import loading_options, model_named, remote_model, remote_options, settings
+from localchat.commands.adopting import adopt
 from localchat.commands.history import history
 from localchat.commands.library import catalog, models, remove, show, verify
 from localchat.commands.machine import doctor, hardware, plan
 from localchat.commands.making import convert, pull
 from localchat.commands.measure import bench
+from localchat.commands.serving import serve, status, stop
 from localchat.commands.talk import run
 from localchat.errors import LocalchatError
 
@@ -78,7 +80,10 @@ def app(
     run_app(settings(), chosen, Launch(context or 0, rpc))
 
 
-for command in (run, pull, convert, models, show, verify, remove, catalog, plan, hardware, doctor, bench, history):
+for command in (
+    run, pull, convert, models, show, verify, remove, adopt, catalog, plan, hardware, doctor, bench, history,
+    serve, status, stop,
+):  # fmt: skip
     localchat.add_command(command)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from localchat.errors import BadFile, LocalchatError
 from localchat.text import size
@@ -16,6 +16,14 @@ from localchat.text import size
 JSON_LIMIT_BYTES = 4 << 20
 JSON_VALUES_LIMIT = 2_000_000  # the largest tokenizers that are published have a million
 PARTIAL = ".partial"
+
+Opener = Callable[[Path], BinaryIO]
+"""Opens a file for reading."""
+
+
+def opened(path: Path) -> BinaryIO:
+    """The file as it is on the disk."""
+    return path.open("rb")
 
 
 def read_bytes(path: Path, limit_bytes: int) -> bytes:
@@ -78,16 +86,21 @@ def writing(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         yield partial
-        if is_synced:
-            _sync(partial)
-        partial.replace(path)
-        if is_synced:
-            _sync(path.parent)
+        put_in_place(partial, path, is_synced=is_synced)
     except OSError as error:
         raise disk_error(error, path) from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def put_in_place(partial: Path, path: Path, *, is_synced: bool = True) -> None:
+    """Give a file that is complete its name, whatever happens to the machine. Raises OSError."""
+    if is_synced:
+        _sync(partial)
+    partial.replace(path)
+    if is_synced:
+        _sync(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,7 +19,7 @@ from localchat.files import PARTIAL, read_json, write_text
 from localchat.paths import is_safe_name, models_folder, private_folder, safe_join
 
 RECEIPT, USE = "receipt.json", "use.json"
-TEXTS = ("name", "file", "file_sha256", "quant", "source", "system", "installed_at")
+TEXTS = ("name", "file", "file_sha256", "quant", "source", "system", "installed_at", "revision")
 MAPS = ("inputs", "recipe", "versions", "sampling", "fingerprints")
 FIELD_TYPES: dict[str, type] = {
     **dict.fromkeys(TEXTS, str), **dict.fromkeys(MAPS, dict), "file_bytes": int,
@@ -76,6 +76,8 @@ class Receipt:
     sampling: Mapping[str, float] = field(default_factory=dict)
     """What the catalog says the authors recommend, by the names of Sampling's fields."""
     installed_at: str = field(default_factory=lambda: now())
+    revision: str = ""
+    """The branch, tag or commit that was asked for, which updates keep to; empty for the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +151,10 @@ def discard_unfinished(name: str) -> None:
 
 
 def remove(name: str) -> int:
-    """Delete a model, a damaged one too; returns the bytes of its file. A linked file stays where it came from."""
+    """Delete a model, a damaged one too; returns the bytes that this frees. A linked file stays where it came from."""
     try:
-        freed = find(name).receipt.file_bytes
+        path = find(name).path
+        freed = path.stat().st_size if not path.is_symlink() and path.stat().st_nlink == 1 else 0
     except BadFile:
         freed = 0
     try:
@@ -172,6 +175,11 @@ def remember_use(model: Installed, tokens_per_second: float) -> None:
 def _open(folder: Path) -> Installed:
     receipt = _receipt(read_json(folder / RECEIPT), folder.name)
     path = safe_join(folder, receipt.file) if not (folder / receipt.file).is_symlink() else folder / receipt.file
+    if path.is_symlink() and not path.exists():
+        raise BadFile(
+            f"{folder.name} refers to {path.readlink()}, which is gone",
+            f"put it back, or run: localchat remove {folder.name}",
+        )
     if not path.is_file() or path.stat().st_size != receipt.file_bytes:
         raise BadFile(f"the file of the model {folder.name} is missing or damaged", "pull it again, or remove it")
     use = _use(folder / USE)

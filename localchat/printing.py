@@ -14,7 +14,7 @@ from localchat.errors import LocalchatError
 from localchat.gguf_file import ModelFile
 from localchat.library import Check, Installed
 from localchat.pull.events import Chosen, Progress, PullEvent, Ready
-from localchat.pull.offers import Offer
+from localchat.pull.offers import INSTALLED, Offer
 from localchat.pull.pace import Pace
 from localchat.text import clean, is_interactive, one_line, size
 
@@ -124,13 +124,15 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
 
 def follow_pull(events: Iterable[PullEvent], is_dry_run: bool) -> tuple[Chosen | None, Installed | None]:
     """Show a pull as it goes; returns what was chosen and what was installed. A dry run ends with the choice."""
+    from localchat.commands.pull_page import choice_lines
+
     chosen: Chosen | None = None
     with meter() as show:
         for event in events:
             match event:
                 case Chosen():
                     chosen = event
-                    say(sentence(event))
+                    say("\n".join(choice_lines(event)))
                     if is_dry_run:
                         break
                 case Progress():
@@ -148,15 +150,6 @@ def watched(events: Generator[Progress, None, Found]) -> Found:
                 show(next(events))
             except StopIteration as end:
                 return cast("Found", end.value)
-
-
-def sentence(chosen: Chosen) -> str:
-    """The decision in words, the reason first."""
-    download = f"{size(chosen.download_bytes)} to download, " if chosen.download_bytes else ""
-    disk = f"{size(chosen.disk_bytes)} on the disk" if chosen.disk_bytes else "linked, not copied"
-    rate = chosen.plan.tokens_per_second
-    speed = f"; about {rate:.0f} tokens/s are predicted" if rate and rate >= 1 else ""
-    return f"{chosen.name}: {'; '.join(chosen.plan.reasons)}.\n{download}{disk}{speed}."
 
 
 def model_facts(model: Installed) -> dict[str, Any]:
@@ -238,19 +231,12 @@ def print_offers(found: Sequence[Offer]) -> None:
     rows = [
         (
             offer.entry.name,
-            f"{offer.plan.quant}, {size(offer.plan.weights_bytes)}" if offer.plan else "does not fit",
-            "none" if offer.is_local else size(offer.entry.download_bytes),
+            f"{offer.plan.quant} {size(offer.plan.weights_bytes)}" if offer.plan else "does not fit",
+            INSTALLED if offer.is_installed else "none" if offer.is_local else size(offer.entry.download_bytes),
+            " ".join(mark for mark in offer.marks if mark != INSTALLED),
             offer.entry.licence,
-            ", ".join(notes(offer)),
         )
         for offer in found
     ]
-    print_table(("Name", "Here as", "Download", "Licence", "Notes"), rows, right=(2,))
+    print_table(("Name", "Here as", "Download", "Notes", "Licence"), rows, right=(2,))
     say("Install one: localchat pull NAME")
-
-
-def notes(offer: Offer) -> list[str]:
-    """What a person should know before choosing."""
-    entry = offer.entry
-    marks = {"installed": offer.is_installed, "gated": entry.gated, "uncensored": entry.uncensored}
-    return [mark for mark, holds in marks.items() if holds]

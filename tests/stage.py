@@ -29,12 +29,13 @@ class Stage:
     def __init__(self, model: ScriptedModel, context: ScriptedContext | None = None, store: Store = NO_STORE) -> None:
         self.context = context or ScriptedContext()
         self.told: dict[int, list[Told]] = defaultdict(list)
-        self.schedule = Schedule(
-            cast("Any", model), cast("Any", self.context), Sessions(store), lambda who, event: self.told[who].append(event)
-        )
+        self.schedule = Schedule(cast("Any", model), cast("Any", self.context), Sessions(store), self._hear)
 
     def ask(self, number: int, prompt: Sequence[int], *stops: str, limit: int | None = None, **more: Any) -> None:
         self.schedule.add(number, prompt, Sampling(max_tokens=limit, **more), stops)
+
+    def _hear(self, number: int, event: Event) -> None:
+        self.told[number].append(event)
 
     def step(self) -> None:
         for number, told in self.schedule.step():

@@ -11,7 +11,7 @@ from made_up import plan
 
 from localchat import printing
 from localchat.errors import LocalchatError
-from localchat.printing import follow_pull, meter, print_error, print_json, print_table, sentence
+from localchat.printing import follow_pull, meter, print_error, print_json, print_table
 from localchat.pull.events import Chosen, Progress, PullEvent
 
 Captured = pytest.CaptureFixture[str]
@@ -74,16 +74,7 @@ def test_a_pull_is_followed_to_its_choice_in_a_dry_run(capsys: Captured) -> None
     )
     assert follow_pull(events, is_dry_run=True) == (Chosen("tiny", "acme/tiny", PLAN, 5 * MIB, 3 * MIB), None)
     assert next(events, None) is not None, "nothing is done after the choice"
-    assert "tiny: it fits; it is small" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("download", "disk", "words"), [
-    (5 * MIB, 3 * MIB, "5.0 MiB to download, 3.0 MiB on the disk."),
-    (0, 3 * MIB, "3.0 MiB on the disk."),
-    (0, 0, "linked, not copied."),
-])  # fmt: skip
-def test_a_choice_is_a_sentence(download: int, disk: int, words: str) -> None:
-    assert sentence(Chosen("tiny", "acme/tiny", PLAN, download, disk)).endswith(f"\n{words}")
+    assert "tiny, from acme/tiny:\n  - it fits\n  - it is small\n" in capsys.readouterr().err
 
 
 def test_an_error_is_a_sentence_and_a_step(capsys: Captured) -> None:

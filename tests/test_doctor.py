@@ -42,7 +42,7 @@ def only(findings: list[Finding]) -> Finding:
 def test_the_installation_of_the_tests_is_sound() -> None:
     states = {finding.name: finding.state for finding in examine()}
     assert states["llama-cpp-python"] == states["libraries"] == states["backend"] == states["arithmetic"] == "ok"
-    assert {"GPU", "memory", "disk", "home", "history", "settings", "models", "terminal"} <= set(states)
+    assert {"GPU", "memory", "disk", "home", "history", "settings", "models", "terminal", "quantizers"} <= set(states)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from huggingface_hub import constants
 from pull_hub import REPO, SHARDS, TrickyHub, change, publishing, ranges
 from tiny import refused
 
-from localchat.pull import fetch as fetching
-from localchat.pull.fetch import ATTEMPTS, CHUNK_BYTES, fetch
+from localchat.pull import ranges as fetching
+from localchat.pull.fetch import fetch
 from localchat.pull.hub import RemoteFile, Repo, read_repo
+from localchat.pull.ranges import ATTEMPTS, CHUNK_BYTES
 
 FIRST = SHARDS[0]
 
@@ -87,7 +88,8 @@ def test_a_download_that_is_cut_goes_on_by_itself(
 ) -> None:
     hub.cut_after(CHUNK_BYTES + 1000)
     fetched(folder)
-    assert ranges(hub) == ["bytes=0-", f"bytes={CHUNK_BYTES}-"]
+    last = (chatml / FIRST).stat().st_size - 1
+    assert ranges(hub) == [f"bytes=0-{last}", f"bytes={CHUNK_BYTES}-{last}"]
     assert (folder / FIRST).read_bytes() == (chatml / FIRST).read_bytes()
     assert pauses == [1]
 
@@ -98,7 +100,8 @@ def test_a_download_that_was_stopped_goes_on_next_time(hub: TrickyHub, folder: P
         assert next(events) == CHUNK_BYTES
     assert [path.name for path in folder.iterdir()] == [f"{FIRST}.partial"]
     fetched(folder)
-    assert ranges(hub) == ["bytes=0-", f"bytes={CHUNK_BYTES}-"]
+    last = (chatml / FIRST).stat().st_size - 1
+    assert ranges(hub) == [f"bytes=0-{last}", f"bytes={CHUNK_BYTES}-{last}"]
     assert (folder / FIRST).read_bytes() == (chatml / FIRST).read_bytes()
 
 
@@ -158,8 +161,8 @@ def test_a_hub_that_does_not_resume_is_asked_from_the_start(
     hub.cut_after(CHUNK_BYTES + 1000)
     fetched(folder)
     assert (folder / FIRST).read_bytes() == (chatml / FIRST).read_bytes()
-    assert [served.status for served in hub.requests if served.path.startswith("/cdn/")] == [200, 200, 200]
-    assert len(pauses) == 2
+    assert [served.status for served in hub.requests if served.path.startswith("/cdn/")] == [200, 200]
+    assert pauses == [1]
 
 
 def test_another_etag_does_not_matter_where_the_hash_is_right(hub: TrickyHub, folder: Path, chatml: Path) -> None:
@@ -168,11 +171,10 @@ def test_another_etag_does_not_matter_where_the_hash_is_right(hub: TrickyHub, fo
     assert (folder / FIRST).read_bytes() == (chatml / FIRST).read_bytes()
 
 
-@pytest.mark.parametrize(("lie", "words"), [(None, "other bytes"), ("200-for-206", "longer than the Hub says")])
-def test_a_file_of_another_length_is_refused(hub: TrickyHub, folder: Path, lie: None, words: str) -> None:
+@pytest.mark.usefixtures("hub")
+def test_a_file_of_another_length_is_refused(folder: Path) -> None:
     repo, file = repo_and_file("config.json")
-    hub.lie = lie
-    with refused(words, "config.json"):
+    with refused("is not as long as the Hub says", "config.json"):
         list(fetch(repo, replace(file, bytes=file.bytes - 10), folder))
     assert not (folder / "config.json").exists()
 

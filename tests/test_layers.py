@@ -23,12 +23,13 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
     ),
     (frozenset({"plan"}), frozenset({"engine"}), frozenset({"convert"})),
     (
-        frozenset({"prompt"}), frozenset({"guard"}), frozenset({"history"}), frozenset({"kernels"}),
-        frozenset({"llama"}), frozenset({"library", "catalog", "gguf_file"}),
+        frozenset({"prompt"}), frozenset({"guard"}), frozenset({"history"}),
+        frozenset({"kernels", "llama"}), frozenset({"library", "catalog", "gguf_file"}),
     ),
     (
         frozenset({
-            "__init__", "errors", "settings", "presets", "paths", "text", "files", "conversation", "sampling", "child",
+            "__init__", "errors", "settings", "presets", "paths", "text", "files", "sha256", "conversation", "sampling",
+            "child",
         }),
     ),
 )  # fmt: skip

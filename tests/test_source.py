@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import refused
 
+from localchat import library
 from localchat.catalog import Entry, lookup
 from localchat.errors import LocalchatError
+from localchat.library import Receipt
+from localchat.plan.wish import Wish
 from localchat.pull.source import (
     DEFAULT_ENDPOINT,
     Folder,
@@ -21,6 +24,7 @@ from localchat.pull.source import (
     endpoint,
     package_file,
     parse,
+    with_type,
 )
 
 HUB = DEFAULT_ENDPOINT
@@ -44,6 +48,80 @@ REPOS = [
 @pytest.mark.parametrize(("text", "repo", "revision", "name"), REPOS)
 def test_a_repository_is_named_by_its_id_or_its_page(text: str, repo: str, revision: str, name: str) -> None:
     assert parse(text) == Source(HubRepo(repo, revision), name)
+
+
+FILES = [
+    ("acme/tiny-GGUF", HubRepo("acme/tiny-GGUF", "main"), "tiny"),
+    ("acme/tiny-GGUF:Q4_K_M", HubRepo("acme/tiny-GGUF", "main", quant="Q4_K_M"), "tiny"),
+    ("acme/tiny:q4_k_m", HubRepo("acme/tiny", "main", quant="Q4_K_M"), "tiny"),
+    ("acme/tiny:latest", HubRepo("acme/tiny", "main"), "tiny"),
+    ("hf.co/acme/tiny-gguf:UD-Q4_K_XL", HubRepo("acme/tiny-gguf", "main", quant="UD-Q4_K_XL"), "tiny"),
+    ("https://huggingface.co/acme/tiny:IQ4_XS", HubRepo("acme/tiny", "main", quant="IQ4_XS"), "tiny"),
+    ("acme/x-GGUF:Tiny-7B.Q8_0.gguf", HubRepo("acme/x-GGUF", "main", "Tiny-7B.Q8_0.gguf"), "tiny-7b"),
+    (f"{HUB}/acme/x/blob/main/Tiny.Q4_0.gguf", HubRepo("acme/x", "main", "Tiny.Q4_0.gguf"), "tiny"),
+    (f"{HUB}/acme/x/resolve/v2/a/T-Q6_K.gguf?download=true", HubRepo("acme/x", "v2", "a/T-Q6_K.gguf"), "t"),
+    (f"{HUB}/acme/x-GGUF/blob/main/Q8_0.gguf", HubRepo("acme/x-GGUF", "main", "Q8_0.gguf"), "x"),
+    (f"{HUB}/acme/x/blob/main/my%20model.gguf", HubRepo("acme/x", "main", "my model.gguf"), "my-model"),
+]
+
+
+@pytest.mark.parametrize(("text", "place", "name"), FILES, ids=[text for text, *_ in FILES])
+def test_a_type_or_a_file_of_a_repository_can_be_named(text: str, place: HubRepo, name: str) -> None:
+    assert parse(text) == Source(place, name)
+
+
+@pytest.mark.parametrize(
+    "file", ["../x.gguf", "a/%2e%2e/x.gguf", "%2Fetc%2Fx.gguf", "x%00.gguf", "con.gguf", "a//x.gguf"]
+)
+def test_a_file_that_leads_elsewhere_is_refused(file: str) -> None:
+    with refused("is not safe to use"):
+        parse(f"{HUB}/acme/x/blob/main/{file}")
+
+
+def test_a_file_of_another_host_is_to_be_downloaded_first() -> None:
+    with pytest.raises(LocalchatError, match="is not on the Hub") as refusal:
+        parse("https://example.com/tiny.Q4_0.gguf?download=true")
+    assert "localchat pull PATH" in refusal.value.hint
+
+
+def test_the_type_of_the_name_is_that_of_the_wish() -> None:
+    named = parse("acme/tiny:Q4_K_M")
+    assert with_type(named, Wish(context=512)) == Wish(quant="Q4_K_M", context=512)
+    assert with_type(named, Wish(quant="Q4_K_M")) == Wish(quant="Q4_K_M")
+    assert with_type(parse("acme/tiny"), Wish(quant="Q2_K")) == Wish(quant="Q2_K")
+    with refused("--quant asks for Q2_K, and the name for Q4_K_M"):
+        with_type(named, Wish(quant="Q2_K"))
+
+
+def test_an_installed_model_is_where_it_came_from(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "there.gguf").touch()
+    origins = {
+        "mine": ("acme/tiny", "0" * 40, HubRepo("acme/tiny", "main")),
+        "zephyr-7b-beta": ("other/zephyr", "0" * 40, HubRepo("other/zephyr", "main")),
+        "made": (str(tmp_path / "checkpoint"), None, Folder(tmp_path / "checkpoint")),
+        "linked": (str(tmp_path / "there.gguf"), None, ModelFilePath(tmp_path / "there.gguf")),
+    }
+    for name, (origin, commit, place) in origins.items():
+        install(name, origin, commit)
+        assert (parse(name).place, parse(name).name) == (place, name)
+    assert parse("mine", revision="v2").place == HubRepo("acme/tiny", "v2")
+
+
+def test_an_installed_model_whose_source_is_gone_is_what_the_name_says_else() -> None:
+    install("gone", "/no/such/folder", None)
+    with refused("'gone' is no known model"):
+        parse("gone")
+    install(DOLPHIN, "/no/such/folder", None)
+    entry = lookup(DOLPHIN)
+    assert entry is not None
+    assert parse(DOLPHIN).place == HubRepo(entry.repo, "main")
+
+
+def install(name: str, origin: str, commit: str | None) -> None:
+    """A receipt with a file, as far as anybody asks here."""
+    (library.folder_for(name) / "x.gguf").touch()
+    library.record(Receipt(name, "x.gguf", 0, "0" * 64, "Q8_0", origin, commit, {}, {}, {}, ()))
 
 
 def test_a_revision_that_is_asked_for_counts_more_than_that_of_the_page() -> None:

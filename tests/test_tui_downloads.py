@@ -213,11 +213,12 @@ def test_the_name_is_that_of_the_source_until_it_is_known() -> None:
     ("events", "expected"),
     [
         ((), ()),
-        ((CHOSEN,), (Bar("Download", 0.0), Bar("Quantize", 0.0))),
-        ((CHOSEN, HALF), (Bar("Download", 0.5), Bar("Quantize", 0.0))),
+        ((CHOSEN,), (Bar("Download", 0.0),)),
+        ((CHOSEN, HALF), (Bar("Download", 0.5),)),
+        ((replace(CHOSEN, download_bytes=0),), (Bar("Quantize", 0.0),)),
         ((CHOSEN, HALF, Progress("convert", "x", 1, 4)), (Bar("Download", 1.0), Bar("Quantize", 0.25))),
         ((LINKED, Progress("check", "x", 1, 2)), (Bar("Check", 0.5),)),
-        ((CHOSEN, Progress("download", "x", 0, 0)), (Bar("Download", 1.0), Bar("Quantize", 0.0))),
+        ((CHOSEN, Progress("download", "x", 0, 0)), (Bar("Download", 1.0),)),
     ],
 )
 def test_each_step_has_a_bar(events: tuple[PullEvent, ...], expected: tuple[Bar, ...]) -> None:

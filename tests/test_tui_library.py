@@ -406,7 +406,7 @@ async def test_without_a_network_a_search_says_so() -> None:
 # Downloads
 
 
-async def test_a_download_has_two_bars_and_is_stopped_and_goes_on_by_keys() -> None:
+async def test_a_download_has_a_bar_and_is_stopped_and_goes_on_by_keys() -> None:
     def pull() -> Generator[object]:
         yield CHOSEN
         yield from endless_download()
@@ -419,7 +419,6 @@ async def test_a_download_has_two_bars_and_is_stopped_and_goes_on_by_keys() -> N
         await pilot.press("4")
         await wait_until(lambda: "downloading" in rows(pilot))
         assert "zephyr-7b-beta · Q4_K_M  downloading\n  Download" in rows(pilot)
-        assert "\n  Quantize" in rows(pilot)
         await wait_until(lambda: "Stop" in keys(pilot))
         assert "Use" not in keys(pilot)
         await pilot.press("s")

@@ -41,7 +41,7 @@ def test_a_step_that_was_broken_off_does_not_count() -> None:
 def test_llama_cpp_is_told_to_stop_as_soon_as_it_asks() -> None:
     is_aborted = False
     watched = Watch(lambda: is_aborted)
-    watched.begin(lambda fraction: None)
+    watched.begin([].append)
     assert not watched.callback(None)
     is_aborted = True
     assert watched.callback(None)

@@ -1,12 +1,13 @@
 """Measures this machine: conversion and decoding, beside llama.cpp's own programs where they are present, and the
 predictions of speed and of memory beside what happens.
 
-    benchmark.py [convert] [decode] [engine] [speed] [memory] [tui] [--runs N] [--json]
+    benchmark.py [convert] [decode] [engine] [speed] [memory] [kernels] [tui] [--runs N] [--json]
                  [--checkpoint FOLDER | --size 1b|7b --layers N]
                                                              what to convert; made up in a temporary folder by itself
                  [--model FILE.gguf]                         what to decode with; SmolLM2 by itself, and for speed also
                                                              the checkpoint in several types
                  [--rpc HOST:PORT]                           for memory: loads over such devices as well
+                 [--type TYPE --weights N]                   for kernels: only this type; N million weights to compare
                  [--llama-cpp FOLDER]                        llama-quantize, llama-bench, llama-server; else in PATH
                  [--converter convert_hf_to_gguf.py --converter-python PYTHON]
 
@@ -35,6 +36,7 @@ from bench_chaos import chaos_rows
 from bench_clients import client_rows
 from bench_engine import PROMPT_TOKENS, WRITTEN_TOKENS, LlamaBench, engine_on_cpu, prompts, reply
 from bench_guesses import guess_rows
+from bench_kernels import KERNEL_TYPES, kernel_rows
 from bench_memory import MEMORY, MEMORY_TYPES, memory_rows, misses
 from bench_rows import Row, paired, print_rows
 from bench_speed import SPEED_TYPES, speed_rows
@@ -182,6 +184,8 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
     if "convert" in tests:
         with _checkpoint(options) as checkpoint:
             yield from convert_rows(checkpoint, tools, options.runs)
+    if "kernels" in tests:
+        yield from kernel_rows(options.type or KERNEL_TYPES, options.runs, options.weights)
     if "speed" in tests:
         yield from _of_types(options, SPEED_TYPES, lambda models: speed_rows(models, options.runs))
     if "tui" in tests:
@@ -233,7 +237,12 @@ def main() -> None:
     """Measure what was asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add: Callable[..., object] = parser.add_argument
-    add("tests", nargs="*", choices=["convert", "decode", "engine", "speed", "memory", "tui", []], metavar="TEST")
+    add(
+        "tests",
+        nargs="*",
+        choices=["convert", "decode", "engine", "speed", "memory", "kernels", "tui", []],
+        metavar="TEST",
+    )
     add("--runs", type=int, default=3)
     add("--json", action="store_true")
     add("--checkpoint", type=Path)
@@ -241,6 +250,8 @@ def main() -> None:
     add("--layers", type=int)
     add("--model", type=Path)
     add("--rpc", action="append", default=[], metavar="HOST:PORT")
+    add("--type", action="append", choices=KERNEL_TYPES)
+    add("--weights", type=float, default=100.0)
     add("--llama-cpp", type=Path)
     add("--converter", type=Path)
     add("--converter-python", default=sys.executable)

@@ -87,6 +87,11 @@ class LocalHub:
         with self._lock:
             self._failures += [(status, within)] * times
 
+    def forgive(self) -> None:
+        """Fail no more."""
+        with self._lock:
+            self._failures.clear()
+
     def cut_after(self, size: int) -> None:
         """Close the connection after `size` bytes of the next file body that is longer than that."""
         self._cut_bytes = size

@@ -80,7 +80,8 @@ def remove(model: str) -> None:
     from localchat.printing import say
     from localchat.text import size
 
-    say(f"{model} is removed: {size(removed(model))}.")
+    freed = removed(model)
+    say(f"{model} is removed: {size(freed)}." if freed else f"{model} is removed. Its file stays where it came from.")
 
 
 @click.command()

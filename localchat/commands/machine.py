@@ -83,7 +83,7 @@ def plan(
         chosen = make_plan(subject.subject, machine, asked, subject.file_sha256)
         choices = compare(subject.subject, machine, asked)
     if as_json:
-        facts = plan_facts(subject.name, chosen, subject.download_bytes, subject.disk_bytes(chosen))
+        facts = plan_facts(subject.name, chosen, subject.download_bytes(chosen), subject.disk_bytes(chosen))
         print_json({**facts, "choices": [choice_facts(choice) for choice in choices]})
     else:
         print_plan(subject.name, chosen, choices)

@@ -26,11 +26,12 @@ def pull(
 ) -> None:  # fmt: skip
     """Install a model.
 
-    SOURCE is a catalog name, owner/repo, a page of the Hub, a checkpoint folder or a .gguf file.
+    SOURCE is a catalog name, owner/repo, owner/repo:TYPE, a page of the Hub or of a file on it, a checkpoint folder, a
+    .gguf file, or the name of an installed model, which is then brought up to date.
     """
     from dataclasses import replace
 
-    from localchat.commands.plan_page import plan_facts
+    from localchat.commands.pull_page import choice_facts
     from localchat.paths import model_name, models_folder
     from localchat.plan.here import this_machine
     from localchat.printing import follow_pull, model_facts, print_json, say, say_notes
@@ -44,10 +45,10 @@ def pull(
     with closing(pulled(origin, wished(**wish), machine)) as events:
         chosen, model = follow_pull(events, dry_run)
     if as_json and chosen and dry_run:
-        print_json(plan_facts(chosen.name, chosen.plan, chosen.download_bytes, chosen.disk_bytes))
+        print_json(choice_facts(chosen))
     elif as_json and model:
         print_json(model_facts(model))
-    elif model:
+    elif model and not (chosen and chosen.is_present):
         receipt = model.receipt
         say_notes(receipt.notes)
         say(f"{model.name} is ready: {receipt.quant}, {size(receipt.file_bytes)}. Chat: localchat {model.name}")

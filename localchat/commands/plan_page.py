@@ -27,16 +27,16 @@ def print_plan(name: str, chosen: Plan, choices: Sequence[Choice]) -> None:
     rows = [_row(choice, chosen) for choice in choices]
     print_table(("", "Type", "Weights", "Context", "KV", "Where", "Memory", "Tokens/s"), rows, right=(2, 3, 6, 7))
     for part in chosen.predicted:
-        print(f"\n{_wrapped(_title(part), later='  ')}\n{_bar(part)}\n{_legend(part)}")
+        print(f"\n{wrapped(_title(part), later='  ')}\n{_bar(part)}\n{_legend(part)}")
     print(f"\nWhy {chosen.quant} for {one_line(name)}:")
     for reason in chosen.reasons:
-        print(_wrapped(one_line(reason, 2000), "  - ", "    "))
+        print(wrapped(one_line(reason, 2000), "  - ", "    "))
     say("Memory and tokens/s are predictions. Each load is measured, and the next plan learns from it.")
     if chosen.tokens_per_second is None:
         say(NO_RATE)
 
 
-def _wrapped(text: str, start: str = "", later: str = "") -> str:
+def wrapped(text: str, start: str = "", later: str = "") -> str:
     """Lines as wide as the terminal; no word is broken, for commands are to be copied."""
     columns = min(get_terminal_size().columns, WIDEST_CELLS)
     return fill(
@@ -148,4 +148,4 @@ def _legend(part: Predicted) -> str:
     column = 1 if can_show("".join(sign for _, sign, _ in PARTS)) else 2
     words = (f"{row[column]} {row[0]} {size(count)}" for row, count in zip(PARTS, _counts(part), strict=True))
     kept = "  ".join(word.replace(" ", NO_BREAK) for word in words)
-    return _wrapped(kept, "  ", "  ").replace(NO_BREAK, " ")
+    return wrapped(kept, "  ", "  ").replace(NO_BREAK, " ")

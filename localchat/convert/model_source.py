@@ -45,7 +45,7 @@ def _check(model: ModelFile, allow_low_bits: bool) -> None:
             f"supported are {' and '.join(ARCHITECTURES)}",
         )
     if not model.tensors or model.metadata.get("split.count", 1) not in (0, 1):
-        raise LocalchatError(f"{name} is only a part of a model", "join its parts with llama-gguf-split --merge first")
+        raise LocalchatError(f"{name} is only a part of a model", "install it, which joins them: localchat pull PATH")
     types = {tensor.type for tensor in model.tensors}
     if strange := sorted(kind.name for kind in types.intersection(NO_WEIGHTS)):
         raise LocalchatError(f"{name} has tensors of the type {strange[0]}, which is none of weights", "take another")

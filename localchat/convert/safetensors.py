@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from localchat.convert.tensors import TensorRef
 from localchat.errors import BadFile
-from localchat.files import parse_json
+from localchat.files import Opener, opened, parse_json
 
 HEADER_LIMIT_BYTES = 32 << 20  # of 100,000 tensors and more; one strange letter makes a text four times as large
 NAME = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
@@ -23,10 +23,10 @@ WIDTHS = {
 }  # fmt: skip
 
 
-def read_shard(path: Path) -> list[TensorRef]:
+def read_shard(path: Path, open_file: Opener = opened) -> list[TensorRef]:
     """The tensors of one file, in the order they lie. Raises BadFile for whatever the format does not allow."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             file_bytes = file.seek(0, 2)
             file.seek(0)
             header_bytes = int.from_bytes(file.read(8), "little")

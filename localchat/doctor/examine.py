@@ -9,6 +9,7 @@ from localchat import paths
 from localchat.doctor.build import check_backend, check_gpus, check_libraries, check_products, check_version
 from localchat.doctor.files import check_history, check_home, check_models, check_settings
 from localchat.doctor.finding import Finding
+from localchat.doctor.kernels import check_kernels
 from localchat.doctor.machine import check_disk, check_memory, check_power
 from localchat.doctor.terminal import check_terminal
 from localchat.errors import LocalchatError
@@ -26,7 +27,7 @@ def examine() -> list[Finding]:
 
 def _checks() -> Iterator[tuple[str, Check]]:
     yield from (("llama-cpp-python", check_version), ("libraries", check_libraries), ("backend", check_backend))
-    yield "arithmetic", check_products
+    yield from (("arithmetic", check_products), ("quantizers", check_kernels))
     try:
         home = paths.home()
     except LocalchatError as error:

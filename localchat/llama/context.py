@@ -77,7 +77,8 @@ class Context:
     def decode(self, parts: Sequence[Part], report: Report | None = None) -> tuple[Outcome, list[range]]:
         """Compute these, up to `batch` tokens, and say for each part by which numbers its logits are asked for.
 
-        `report` hears meanwhile how far it is, where the processor computes and many tokens take their time. Where the cache is `full` nothing was changed; where it was `aborted`, some of it may be in the cache.
+        `report` hears meanwhile how far it is, where the processor computes and many tokens take their time.
+        Where the cache is `full` nothing was changed; where it was `aborted`, some of it may be in the cache.
         Raises LocalchatError where llama.cpp fails.
         """
         outputs = self._batch.fill(parts)

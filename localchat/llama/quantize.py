@@ -99,7 +99,7 @@ def quantize(kind: GGMLQuantizationType, rows: Floats, importance: Floats | None
     count, columns = rows.shape
     if not np.isfinite(rows).all():
         raise LocalchatError("a weight is not a finite number", "the checkpoint is damaged: get it again")
-    _check_importance(kind, columns, importance)
+    check_importance(kind, columns, importance)
     out = np.empty((count, row_bytes(kind, columns)), np.uint8)
     rows = np.require(rows, requirements=["C", "ALIGNED"])
     guide = None if importance is None else np.require(importance, np.float32, ["C", "ALIGNED"])
@@ -139,7 +139,7 @@ def dequantize(kind: GGMLQuantizationType, data: NDArray[np.uint8], columns: int
     return out
 
 
-def _check_importance(kind: GGMLQuantizationType, columns: int, importance: Floats | None) -> None:
+def check_importance(kind: GGMLQuantizationType, columns: int, importance: Floats | None) -> None:
     """ggml would end the process over what is refused here."""
     if importance is None:
         if _ggml().ggml_quantize_requires_imatrix(int(kind)):

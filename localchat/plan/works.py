@@ -55,23 +55,24 @@ def find_works(subjects: Sequence[Subject], keys: Sequence[Sequence[WorkKey]], d
     Raises LocalchatError where llama.cpp cannot load such a model.
     """
     asked = [[key if devices.are_here else _stand_in(key) for key in group] for group in keys]
+    build = version("llama-cpp-python")
+    names = [
+        [_name(build, subject, key, devices) for key in group] for subject, group in zip(subjects, asked, strict=True)
+    ]
     with _lock:
         _remember()
         missing = {
-            _name(subject, key, devices): (subject, key)
-            for subject, group in zip(subjects, asked, strict=True)
-            for key in group
-            if _name(subject, key, devices) not in _known
+            name: (subject, key)
+            for subject, group, named in zip(subjects, asked, names, strict=True)
+            for key, name in zip(group, named, strict=True)
+            if name not in _known
         }
         if missing:
             _known.update(zip(missing, _dry_runs(list(missing.values()), devices), strict=True))
             _store()
     return [
-        {
-            key: _seen_from(key, _known[_name(subject, there, devices)], devices)
-            for key, there in zip(group, answered, strict=True)
-        }
-        for subject, group, answered in zip(subjects, keys, asked, strict=True)
+        {key: _seen_from(key, _known[name], devices) for key, name in zip(group, named, strict=True)}
+        for group, named in zip(keys, names, strict=True)
     ]
 
 
@@ -120,10 +121,10 @@ def _seen_from(key: WorkKey, work: Work, devices: Devices) -> Work:
     return Work(dict.fromkeys(devices.names, count), work.host_bytes, work.copies_weights)
 
 
-def _name(subject: Subject, key: WorkKey, devices: Devices) -> str:
+def _name(build: str, subject: Subject, key: WorkKey, devices: Devices) -> str:
     on = "" if key[1] == "host" else ",".join(devices.names)
     weights = next(one.weights_bytes for one in subject.candidates if one.quant == key[0])
-    parts = [version("llama-cpp-python"), subject.shape.identity, str(weights), *map(str, key), str(BATCH), on]
+    parts = [build, subject.shape.identity, str(weights), *map(str, key), str(BATCH), on]
     return "|".join(parts)
 
 

@@ -8,19 +8,26 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from localchat.catalog import Entry
 from localchat.convert.checkpoint import Checkpoint, read_checkpoint
 from localchat.convert.imatrix import Imatrix, read_imatrix
 from localchat.convert.layout import Layout, layout
 from localchat.convert.model_source import requantized
+from localchat.convert.proof.kept import KeptRows
 from localchat.convert.proof.prove import Proof, prove
 from localchat.convert.small_files import small_files
 from localchat.convert.write import Finished, Written, write
-from localchat.files import writing
+from localchat.errors import BadFile
+from localchat.files import put_in_place, writing
 from localchat.pull.checking import shown
 from localchat.pull.decide import check_disk
+from localchat.pull.disagreements import disagreements
 from localchat.pull.events import Progress
+from localchat.pull.outline import outlined
 from localchat.pull.parts import Parts
 from localchat.pull.source import Making
+from localchat.pull.streaming import Stream, stream_for, write_arriving
+from localchat.pull.unfinished import Unfinished, alone, unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +48,81 @@ class Built:
 Building = Generator[Progress, None, Built]
 
 
-def build(parts: Parts, name: str, quant: str, out: Path, threads: int, making: Making, template: str = "") -> Building:
-    """Convert a checkpoint to the file `out`. Raises LocalchatError and then leaves nothing behind."""
-    checkpoint = read_checkpoint(parts.folder, name, parts.base, template or None)
-    result = layout(checkpoint, quant, _imatrix(making))
-    finished, proof = yield from _written(checkpoint, result, out, threads)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The model file that a checkpoint is to become."""
+
+    name: str
+    """What the model is called in its metadata."""
+    quant: str
+    out: Path
+    threads: int
+    making: Making
+    entry: Entry | None = None
+    """What the catalog knows: its template serves checkpoints that have none of their own."""
+
+    @property
+    def template(self) -> str | None:
+        """The catalog's template."""
+        return self.entry.template or None if self.entry else None
+
+
+def build(parts: Parts, wanted: Wanted, workshop: Path) -> Building:
+    """Make the model file of a checkpoint: while its weights arrive, where that is possible, else of files here.
+
+    What is unfinished of the former lies in the folder `workshop`, on the same disk as the file, and the next attempt
+    goes on with it. Raises LocalchatError.
+    """
+    if parts.can_arrive and (built := (yield from _arriving(parts, wanted, workshop))) is not None:
+        return built
+    yield from parts.download()
+    return (yield from _from_files(parts, wanted))
+
+
+def _from_files(parts: Parts, wanted: Wanted) -> Building:
+    checkpoint = read_checkpoint(parts.folder, wanted.name, parts.base, wanted.template)
+    result = layout(checkpoint, wanted.quant, _imatrix(wanted.making))
+    finished, proof = yield from _written(checkpoint, result, wanted.out, wanted.threads)
+    return _built(parts, wanted, checkpoint, result, finished, proof)
+
+
+def _arriving(parts: Parts, wanted: Wanted, workshop: Path) -> Generator[Progress, None, Built | None]:
+    """None where too much of the checkpoint is needed at the same time."""
+    yield from parts.download_adapters()
+    with outlined(parts) as outline:
+        checkpoint = read_checkpoint(outline.folder, wanted.name, outline.base, wanted.template)
+        result = layout(checkpoint, wanted.quant, _imatrix(wanted.making))
+        way = stream_for(result, outline.remote)
+        if way is None:
+            check_disk(wanted.out.parent, parts.missing_bytes + result.file_bytes)
+            return None
+        place = unfinished(workshop, wanted.out.name)
+        with alone(place):
+            check_disk(workshop, result.file_bytes - place.disk_bytes)
+            finished = yield from write_arriving(way, place, wanted.threads)
+            proof = yield from _proved(checkpoint, way, place)
+            put_in_place(place.path, wanted.out)
+            place.discard()
+    return _built(parts, wanted, checkpoint, result, finished, proof)
+
+
+def _proved(checkpoint: Checkpoint, way: Stream, place: Unfinished) -> Generator[Progress, None, Proof]:
+    try:
+        return (yield from shown(prove(checkpoint, way.plan, place.path, KeptRows(place.rows, way.steps))))
+    except BadFile:
+        place.discard()  # to go on with it would end here again
+        raise
+
+
+def _built(
+    parts: Parts, wanted: Wanted, checkpoint: Checkpoint, result: Layout, finished: Finished, proof: Proof
+) -> Built:
     small = {file: _sha256(path) for file, path in small_files(parts.folder).items()}
     if parts.base is not None:
         small |= {f"base/{file}": _sha256(path) for file, path in small_files(parts.base).items()}
-    return Built(finished.sha256, {**small, **finished.inputs}, result.types, checkpoint.notes, proof)
+    known = disagreements(wanted.entry, checkpoint) if wanted.entry else ()
+    inputs, notes = {**small, **finished.inputs}, (*checkpoint.notes, *known)
+    return Built(finished.sha256, inputs, result.types, notes, proof)
 
 
 def rebuild(result: Layout, out: Path, threads: int) -> Building:

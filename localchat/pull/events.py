@@ -21,6 +21,14 @@ class Chosen:
     plan: Plan
     download_bytes: int
     disk_bytes: int
+    commit: str | None = None
+    """Of the repository, where it is one."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of the source, a sentence each."""
+    is_present: bool = False
+    """Is it installed already, as it would be?"""
+    source_bytes: int | None = None
+    """Weights that are read to make the model file, 0 where it is taken as it is, None where that was not said."""
 
 
 @dataclass(frozen=True, slots=True)

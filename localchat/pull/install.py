@@ -5,36 +5,41 @@ Whoever stops reading, stops the pull; a dry run is a reader that stops after `C
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from localchat import __version__, library
+from localchat import library
 from localchat.convert.header import aligned
 from localchat.convert.proof.prove import Proof
 from localchat.convert.recipe import file_type
 from localchat.convert.sketch import hollow
 from localchat.errors import LocalchatError
 from localchat.gguf_file import ModelFile, read_header
-from localchat.library import Check, Installed, Receipt
+from localchat.library import Check, Installed
 from localchat.paths import models_folder
 from localchat.plan.facts import shape_of, subject_of
 from localchat.plan.here import this_machine
 from localchat.plan.make import Machine, make_plan
 from localchat.plan.plan import Plan
 from localchat.plan.shape import candidate
-from localchat.plan.truth import load_of, remember
 from localchat.plan.wish import Wish
 from localchat.plan.works import Subject
-from localchat.pull.build import Building, Built, build, rebuild, relayout
+from localchat.pull.build import Building, Built, Wanted, build, rebuild, relayout
 from localchat.pull.checking import hashing
 from localchat.pull.decide import check_disk, normal, plan_for
 from localchat.pull.events import Chosen, Pull, Ready
+from localchat.pull.gguf_local import pull_parts
+from localchat.pull.gguf_parts import parts_beside
+from localchat.pull.gguf_repo import asked_of, is_of_files, kept, moved_notes, pull_gguf_repo
 from localchat.pull.hub import Repo, read_repo
+from localchat.pull.installing import check_name, expect, path_for, recorded, unchanged, unfinished_discarded
+from localchat.pull.link import link
 from localchat.pull.parts import Parts, parts_of_folder, parts_of_repo
-from localchat.pull.source import Folder, HubRepo, ModelFilePath, Source
+from localchat.pull.rates import measured
+from localchat.pull.source import Folder, HubRepo, ModelFilePath, Source, with_type
 
 FOREIGN = Check("header", "passed", "the file was not made here; its header is sound")
 
@@ -44,7 +49,10 @@ def pull(source: Source, wish: Wish, machine: Machine | None = None) -> Pull:
 
     Raises LocalchatError and then leaves nothing unfinished behind.
     """
-    machine = machine or this_machine(models_folder())
+    yield from measured(_pull(source, with_type(source, wish), machine or this_machine(models_folder())))
+
+
+def _pull(source: Source, wish: Wish, machine: Machine) -> Pull:
     match source.place:
         case Folder(path):
             yield from _from_folder(source, path, wish, machine)
@@ -63,55 +71,85 @@ def convert(source: Source, out: Path, quant: str, threads: int) -> Building:
         parts = parts_of_folder(source.place.path, making.base)
     else:
         parts = parts_of_repo(read_repo(source.place.repo, source.place.revision), making.base)
-    yield from parts.download()
-    template = source.entry.template if source.entry else ""
-    built = yield from build(parts, source.name, quant, out, threads, making, template)
+    built = yield from build(parts, _wanted(source, quant, out, threads), out.parent)
     parts.discard()
     return built
 
 
+def _wanted(source: Source, quant: str, out: Path, threads: int) -> Wanted:
+    return Wanted(source.name, quant, out, threads, source.making, source.entry)
+
+
 def _from_folder(source: Source, folder: Path, wish: Wish, machine: Machine) -> Pull:
-    _check_name(source.name, str(folder))
+    check_name(source.name, str(folder))
     parts = parts_of_folder(folder, source.making.base)
     yield from _from_parts(source, parts, str(folder), None, plan_for(parts.config(), machine, wish))
 
 
 def _from_hub(source: Source, repo: Repo, wish: Wish, machine: Machine) -> Pull:
-    if (present := _present(source.name, repo, wish)) is not None:
-        file = read_header(present.path)
-        yield Chosen(source.name, repo.id, make_plan(subject_of(file), machine, wish), 0, 0)
-        yield Ready(present)
+    if is_of_files(source, repo):
+        yield from pull_gguf_repo(source, repo, wish, machine)
         return
-    _check_name(source.name, repo.id)
+    origins = (repo.id, asked_of(source))
+    notes = moved_notes(asked_of(source), repo)
+    if (present := _present(source.name, repo, origins, wish)) is not None:
+        yield from kept(source, repo, present, machine, notes)
+        return
+    check_name(source.name, *origins)
     parts = parts_of_repo(repo, source.making.base)
-    yield from _from_parts(source, parts, repo.id, repo.commit, plan_for(parts.config(), machine, wish))
+    if (same := unchanged(source.name, repo, parts.folder, wish)) is not None:
+        parts.discard()
+        yield from kept(source, repo, same, machine, notes)
+        return
+    chosen = _begun(source.name, parts, machine, wish) or plan_for(parts.config(), machine, wish)
+    yield from _from_parts(source, parts, repo.id, repo.commit, chosen, notes)
 
 
-def _from_parts(source: Source, parts: Parts, origin: str, commit: str | None, chosen: Plan) -> Pull:
+def _begun(name: str, parts: Parts, machine: Machine, wish: Wish) -> Plan | None:
+    """The plan of a file that was begun, if the wish leaves the type open: a little more or less free memory would
+    often choose another, and all that is done would be lost.
+    """
+    if wish.quant or wish.size_bytes:
+        return None
+    for file in parts.begun:
+        match = re.fullmatch(rf"{re.escape(name)}\.(\w+)\.gguf", file)
+        with suppress(LocalchatError):
+            if match:
+                return plan_for(parts.config(), machine, replace(wish, quant=match[1]))
+    return None
+
+
+def _from_parts(
+    source: Source, parts: Parts, origin: str, commit: str | None, chosen: Plan, notes: tuple[str, ...] = ()
+) -> Pull:
     """Download what is missing, convert, install; what was downloaded goes when it is not needed any more."""
     is_untouched, missing = parts.is_untouched, parts.missing_bytes
     try:
-        yield Chosen(source.name, origin, chosen, missing, chosen.weights_bytes)
+        yield Chosen(
+            source.name, origin, chosen, missing, chosen.weights_bytes, commit, notes, source_bytes=parts.source_bytes
+        )
     except GeneratorExit:  # a dry run leaves nothing behind, unless weights were there before
         if is_untouched:
             parts.discard()
         raise
-    check_disk(models_folder(), missing + chosen.weights_bytes)
-    yield from parts.download()
-    template = source.entry.template if source.entry else ""
-    with _unfinished_discarded(source.name):
-        out = _path(source, chosen.quant)
-        built = yield from build(parts, source.name, chosen.quant, out, chosen.threads, source.making, template)
-        model = _recorded(source, out, chosen.quant, origin, commit, built)
-        _expect(model, chosen)
+    check_disk(models_folder(), chosen.weights_bytes + (0 if parts.can_arrive else missing))
+    workshop = parts.workshop or models_folder()
+    with unfinished_discarded(source.name):
+        out = path_for(source.name, chosen.quant)
+        built = yield from build(parts, _wanted(source, chosen.quant, out, chosen.threads), workshop)
+        model = recorded(source, out, chosen.quant, origin, commit, built)
+        expect(model, chosen)
     parts.discard()  # before the last event: its reader may not come back
     yield Ready(model)
 
 
 def _from_model_file(source: Source, path: Path, wish: Wish, machine: Machine) -> Pull:
+    if parts := parts_beside(path):
+        yield from pull_parts(source, parts, wish, machine)
+        return
     model = read_header(path)
-    origin = source.entry.package if source.entry else str(path)
-    _check_name(source.name, origin)
+    origin = (source.entry.package if source.entry else "") or str(path)
+    check_name(source.name, origin)
     if wish.quant and file_type(wish.quant) != model.quant:
         yield from _requantized(source, model, origin, wish, machine)
         return
@@ -120,13 +158,13 @@ def _from_model_file(source: Source, path: Path, wish: Wish, machine: Machine) -
     sha256 = yield from hashing(path)
     built = Built(sha256, {path.name: sha256}, {}, (), Proof((FOREIGN,)))
     if path.parent == library.folder_for(source.name).resolve():  # it lost its receipt: nothing to link or discard
-        yield Ready(_recorded(source, path, model.quant, origin, None, built))
+        yield Ready(recorded(source, path, model.quant, origin, None, built))
         return
-    with _unfinished_discarded(source.name):
-        linked = _path(source, model.quant)
-        _link(path, linked)
-        installed = _recorded(source, linked, model.quant, origin, None, built)
-        _expect(installed, chosen)
+    with unfinished_discarded(source.name):
+        linked = path_for(source.name, model.quant)
+        link(path, linked)
+        installed = recorded(source, linked, model.quant, origin, None, built)
+        expect(installed, chosen)
     yield Ready(installed)
 
 
@@ -140,83 +178,21 @@ def _requantized(source: Source, model: ModelFile, origin: str, wish: Wish, mach
     subject = Subject(shape, (candidate(quant, shape.layers, sizes),), lambda _: hollow(result.header, weights_bytes))
     chosen = make_plan(subject, machine, normal(wish))
     yield Chosen(source.name, origin, chosen, 0, chosen.weights_bytes)
-    with _unfinished_discarded(source.name):
-        out = _path(source, quant)
+    with unfinished_discarded(source.name):
+        out = path_for(source.name, quant)
         built = yield from rebuild(result, out, chosen.threads)
-        installed = _recorded(source, out, quant, origin, None, built)
-        _expect(installed, chosen)
+        installed = recorded(source, out, quant, origin, None, built)
+        expect(installed, chosen)
     yield Ready(installed)
 
 
-def _check_name(name: str, origin: str) -> None:
-    """A model of another origin is never replaced in silence."""
-    for model in library.installed():
-        if model.name == name and model.receipt.source != origin:
-            raise LocalchatError(
-                f"a model named {name} is installed already, from {model.receipt.source}",
-                "give this one another name with --name, or remove that one first",
-            )
-
-
-def _present(name: str, repo: Repo, wish: Wish) -> Installed | None:
+def _present(name: str, repo: Repo, origins: Sequence[str], wish: Wish) -> Installed | None:
     """The installed model if it is of this commit and what was asked for.
 
     Which type was chosen for it then is not chosen anew each time that a little more or less memory is free.
     """
     for model in library.installed():
-        if (model.name, model.receipt.commit) == (name, repo.commit):
+        if model.name == name and model.receipt.commit == repo.commit and model.receipt.source in origins:
             is_wanted = wish.quant in (None, model.receipt.quant) and not wish.size_bytes
             return model if is_wanted else None
     return None
-
-
-def _path(source: Source, quant: str) -> Path:
-    return library.folder_for(source.name) / f"{source.name}.{quant}.gguf"
-
-
-@contextmanager
-def _unfinished_discarded(name: str) -> Iterator[None]:
-    """However the body ends, a model folder is left only if it has its receipt, and no partial file in it."""
-    try:
-        yield
-    finally:
-        library.discard_unfinished(name)
-
-
-def _recorded(source: Source, path: Path, quant: str, origin: str, commit: str | None, built: Built) -> Installed:
-    """Write the receipt, the last step of an installation."""
-    if not path.is_symlink() and path.stat().st_nlink == 1:
-        path.chmod(0o600)
-    receipt = Receipt(
-        name=source.name,
-        file=path.name,
-        file_bytes=path.stat().st_size,
-        file_sha256=built.sha256,
-        quant=quant,
-        source=origin,
-        commit=commit,
-        inputs=built.inputs,
-        recipe=built.types,
-        versions={"localchat": __version__, "llama-cpp-python": version("llama-cpp-python")},
-        checks=built.proof.checks,
-        fingerprints=built.proof.fingerprints,
-        notes=(*built.notes, *built.proof.notes),
-        stops=tuple(dict.fromkeys([*(source.entry.stops if source.entry else ()), *built.proof.stops])),
-        system=source.entry.system if source.entry else "",
-        sampling=source.entry.sampling if source.entry else {},
-    )
-    return library.record(receipt)
-
-
-def _expect(model: Installed, chosen: Plan) -> None:
-    """Remember how it was meant to run: a load that turns out smaller then says so."""
-    remember(load_of(model.receipt.file_sha256, chosen, "planned", {}))
-
-
-def _link(path: Path, linked: Path) -> None:
-    """The same file under another name: no byte is copied. Across disks only a symbolic link can do that."""
-    linked.unlink(missing_ok=True)
-    try:
-        os.link(path, linked)
-    except OSError:
-        linked.symlink_to(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,11 @@ from localchat.plan.works import Subject
 from localchat.pull.decide import subject_for, types_for
 from localchat.pull.source import package_file
 
+UNPLANNED = ("rope_theta", "eos_token_id")  # in which tunes differ and on which no plan depends
+INSTALLED = "installed"
+Kind = Path | str
+"""What a plan is made for: a file, or as JSON the config of all models that are alike to a plan."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -33,6 +40,15 @@ class Offer:
     is_local: bool
     """Can it be installed at once, without a download?"""
 
+    @property
+    def marks(self) -> list[str]:
+        """What a person should know before choosing, a word each."""
+        entry = self.entry
+        marks = {
+            INSTALLED: self.is_installed, "gated": entry.gated, "uncensored": entry.uncensored, "base": not entry.chats
+        }  # fmt: skip
+        return [mark for mark, holds in marks.items() if holds]
+
 
 def offers(machine: Machine | None = None) -> list[Offer]:
     """The whole catalog for this machine as it is now, or another: what needs no download first, then by name.
@@ -41,21 +57,33 @@ def offers(machine: Machine | None = None) -> list[Offer]:
     """
     machine = machine or this_machine(models_folder())
     names = {model.name for model in library.installed()}
-    files = [package_file(entry) for entry in entries()]
-    plans = make_plans([_subject(entry, file) for entry, file in zip(entries(), files, strict=True)], machine, Wish())
+    kinds = {entry.name: _kind(entry) for entry in entries()}
+    plans = _plans(kinds.values(), machine)
     found = [
-        Offer(entry, *_outcome(chosen), entry.name in names, file is not None)
-        for entry, chosen, file in zip(entries(), plans, files, strict=True)
+        Offer(entry, *_outcome(plans[kind]), entry.name in names, isinstance(kind, Path))
+        for entry, kind in zip(entries(), kinds.values(), strict=True)
     ]
     return sorted(found, key=lambda offer: (not offer.is_local, offer.plan is None, offer.entry.name))
 
 
+def _kind(entry: Entry) -> Kind:
+    file = package_file(entry)
+    shape = {key: value for key, value in entry.config.items() if key not in UNPLANNED}
+    return json.dumps(shape, sort_keys=True) if file is None else file
+
+
+def _plans(kinds: Iterable[Kind], machine: Machine) -> dict[Kind, Plan | LocalchatError]:
+    """One plan for each kind: most tunes of a model are of the same."""
+    subjects = {kind: _subject(kind) for kind in dict.fromkeys(kinds)}
+    return dict(zip(subjects, make_plans(list(subjects.values()), machine, Wish()), strict=True))
+
+
+def _subject(kind: Kind) -> Subject:
+    """The file that is there, or the checkpoint that would be converted."""
+    if isinstance(kind, Path):
+        return subject_of(read_header(kind))
+    return subject_for(parse_config(json.loads(kind)), types_for(Wish()))
+
+
 def _outcome(chosen: Plan | LocalchatError) -> tuple[Plan | None, str]:
     return (None, str(chosen)) if isinstance(chosen, LocalchatError) else (chosen, "")
-
-
-def _subject(entry: Entry, file: Path | None) -> Subject:
-    """The file that is there, or the checkpoint that would be converted."""
-    if file is None:
-        return subject_for(parse_config(entry.config), types_for(Wish()))
-    return subject_of(read_header(file))

@@ -10,11 +10,14 @@ from pathlib import Path
 from localchat.convert.adapter import read_adapter
 from localchat.convert.checkpoint import config_of
 from localchat.convert.config import Config
+from localchat.convert.small_files import file_names
+from localchat.convert.weight_set import choose
 from localchat.errors import LocalchatError
 from localchat.pull.download import download_small, download_weights, missing_bytes
 from localchat.pull.events import Progress
 from localchat.pull.hub import Repo, read_repo
 from localchat.pull.source import REPO, existing_path
+from localchat.pull.unfinished import begun_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +31,43 @@ class Parts:
     @property
     def missing_bytes(self) -> int:
         """Bytes of weights that must be downloaded."""
-        return sum(missing_bytes(repo, folder) for repo, folder in self.repos)
+        used = sum(count for _, folder in self.repos for _, count in begun_in(folder))
+        return max(0, sum(missing_bytes(repo, folder) for repo, folder in self.repos) - used)
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of all weights that a model file is made from, wherever they are. Raises LocalchatError."""
+        away = {folder: self._weights_bytes(repo, folder) for repo, folder in self.repos}
+        here = [folder for folder in (self.folder, self.base) if folder is not None and folder not in away]
+        names = {folder: choose(file_names(folder), folder).files for folder in here if read_adapter(folder) is None}
+        return sum(away.values()) + sum((folder / name).stat().st_size for folder in names for name in names[folder])
 
     @property
     def is_untouched(self) -> bool:
-        """Is none of the weights downloaded yet?"""
-        wanted = sum(file.bytes for repo, folder in self.repos for file in repo.weights(folder))
-        return self.missing_bytes == wanted
+        """Is none of the weights downloaded or used up yet?"""
+        return self.missing_bytes == sum(self._weights_bytes(repo, folder) for repo, folder in self.repos)
+
+    @property
+    def can_arrive(self) -> bool:
+        """Are there weights that are not here yet, nothing of them?"""
+        whole = [(repo, folder) for repo, folder in self.repos if not repo.is_adapter]
+        return bool(whole) and all(
+            missing_bytes(repo, folder) == self._weights_bytes(repo, folder) for repo, folder in whole
+        )
+
+    @property
+    def workshop(self) -> Path | None:
+        """Where what is unfinished is kept; None where all is here already."""
+        return self.repos[0][1] if self.repos else None
+
+    @property
+    def begun(self) -> list[str]:
+        """Names of the model files that were begun and can be gone on with."""
+        return [name for _, folder in self.repos for name, _ in begun_in(folder)]
+
+    @staticmethod
+    def _weights_bytes(repo: Repo, folder: Path) -> int:
+        return sum(file.bytes for file in repo.weights(folder))
 
     def config(self) -> Config:
         """The shape of the model. Raises LocalchatError where it is missing or not supported."""
@@ -44,6 +77,12 @@ class Parts:
         """Fetch the weights of every repository."""
         for repo, folder in self.repos:
             yield from download_weights(repo, folder)
+
+    def download_adapters(self) -> Iterator[Progress]:
+        """Fetch the weights of adapters, which are small."""
+        for repo, folder in self.repos:
+            if repo.is_adapter:
+                yield from download_weights(repo, folder)
 
     def discard(self) -> None:
         """Throw away what was downloaded."""

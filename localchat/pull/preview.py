@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from localchat import library
 from localchat.convert.config import parse_config
@@ -14,9 +15,11 @@ from localchat.plan.plan import Plan
 from localchat.plan.wish import Wish
 from localchat.plan.works import Subject
 from localchat.pull.decide import subject_for, types_for
-from localchat.pull.hub import read_repo
+from localchat.pull.gguf_choice import Reader, subject_of_variants, understood
+from localchat.pull.gguf_repo import headers_folder, is_of_files, offered_by
+from localchat.pull.hub import Repo, read_repo
 from localchat.pull.parts import Parts, parts_of_folder, parts_of_repo
-from localchat.pull.source import Folder, HubRepo, ModelFilePath, parse
+from localchat.pull.source import Folder, ModelFilePath, Source, parse, with_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +28,22 @@ class Preview:
 
     name: str
     subject: Subject
-    download_bytes: int = 0
+    checkpoint_bytes: int = 0
+    """Of the weights that would be downloaded to make a model file."""
     file_sha256: str = ""
     """Of the model file, where it is installed."""
     is_made: bool = False
     """Would a model file be written?"""
+    is_published: bool = False
+    """Would a model file be downloaded as it is?"""
+
+    def download_bytes(self, chosen: Plan) -> int:
+        """What its installation would download."""
+        return chosen.weights_bytes if self.is_published else self.checkpoint_bytes
 
     def disk_bytes(self, chosen: Plan) -> int:
         """What its installation would write."""
-        return chosen.weights_bytes if self.is_made else 0
+        return chosen.weights_bytes if self.is_made or self.is_published else 0
 
 
 @contextmanager
@@ -53,17 +63,26 @@ def preview(text: str, revision: str | None, base: str | None, wish: Wish) -> It
     elif source.entry and source.entry.config and not revision:
         subject = subject_for(parse_config(source.entry.config), types_for(wish))
         yield Preview(source.name, subject, source.entry.download_bytes, is_made=True)
+    elif isinstance(source.place, Folder):
+        yield from _of_parts(source, parts_of_folder(source.place.path, base), wish)
+    elif is_of_files(source, repo := read_repo(source.place.repo, source.place.revision)):
+        yield from _of_files(source, repo, wish)
     else:
-        parts = _parts(source.place, base)
-        try:
-            subject = subject_for(parts.config(), types_for(wish))
-            yield Preview(source.name, subject, parts.missing_bytes, is_made=True)
-        finally:
-            if parts.repos and parts.is_untouched:
-                parts.discard()
+        yield from _of_parts(source, parts_of_repo(repo, base), with_type(source, wish))
 
 
-def _parts(place: Folder | HubRepo, base: str | None) -> Parts:
-    if isinstance(place, Folder):
-        return parts_of_folder(place.path, base)
-    return parts_of_repo(read_repo(place.repo, place.revision), base)
+def _of_parts(source: Source, parts: Parts, wish: Wish) -> Iterator[Preview]:
+    try:
+        subject = subject_for(parts.config(), types_for(wish))
+        yield Preview(source.name, subject, parts.missing_bytes, is_made=True)
+    finally:
+        if parts.repos and parts.is_untouched:
+            parts.discard()
+
+
+def _of_files(source: Source, repo: Repo, wish: Wish) -> Iterator[Preview]:
+    offered = offered_by(source, repo)
+    with headers_folder() as folder:
+        asked = understood(with_type(source, wish), offered)
+        subject, _ = subject_of_variants(repo, offered, asked, Reader(repo, Path(folder)))
+        yield Preview(source.name, subject, is_published=True)

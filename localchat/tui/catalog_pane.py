@@ -103,13 +103,11 @@ def offer_rows(offers: Sequence[Offer]) -> Iterator[Option]:
 def offer_row(offer: Offer) -> Option:
     """An offer on two lines."""
     entry, plan = offer.entry, offer.plan
-    marks = {"installed": offer.is_installed, "gated": entry.gated, "uncensored": entry.uncensored}
-    words = [mark for mark, holds in marks.items() if holds]
     if plan is None:
-        return row(entry.name, one_line(entry.name, 60), words, [one_line(offer.problem, 300)])
+        return row(entry.name, one_line(entry.name, 60), offer.marks, [one_line(offer.problem, 300)])
     download = "" if offer.is_local else f"{size(entry.download_bytes)} to get"
     about = (plan.quant, speed(plan), f"{size(plan.total_bytes)} memory", download, f"{plan.context:,} tokens")
-    return row(entry.name, one_line(entry.name, 60), words, about)
+    return row(entry.name, one_line(entry.name, 60), offer.marks, about)
 
 
 def offer_card(offer: Offer) -> Content:

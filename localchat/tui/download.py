@@ -99,16 +99,18 @@ def bars(download: Download) -> tuple[Bar, ...]:
     """The steps that this pull has, a bar for each; a step is done when a later one has begun."""
     seen = {step.stage: _fraction(step) for step in download.steps[:-1]}
     seen = dict.fromkeys(seen, 1.0) | {step.stage: _fraction(step) for step in download.steps[-1:]}
-    chosen, found = download.chosen, []
-    expected: dict[Stage, bool] = {
-        "download": chosen is not None and chosen.download_bytes > 0,
-        "convert": chosen is not None and chosen.disk_bytes > 0,
-        "check": False,
-    }
-    for stage, is_expected in expected.items():
-        if stage in seen or is_expected:
-            found.append(Bar(LABELS[stage], seen.get(stage, 0.0)))
-    return tuple(found)
+    chosen = download.chosen
+    is_arriving, is_made = (chosen.download_bytes > 0, _is_made(chosen)) if chosen else (False, False)
+    # What is downloaded is quantized while it arrives; where that is not possible, a step of its own follows.
+    expected: dict[Stage, bool] = {"download": is_arriving, "convert": is_made and not is_arriving, "check": False}
+    return tuple(
+        Bar(LABELS[stage], seen.get(stage, 0.0)) for stage, is_due in expected.items() if stage in seen or is_due
+    )
+
+
+def _is_made(chosen: Chosen) -> bool:
+    """Will a model file be made, rather than taken as it is?"""
+    return chosen.disk_bytes > 0 and chosen.source_bytes != 0
 
 
 def facts(download: Download, width: int = 200) -> str:

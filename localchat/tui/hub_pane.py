@@ -25,7 +25,7 @@ from localchat.tui.rows import Rows, row
 from localchat.tui.services import Services
 
 INVITATION = "Type a part of a name and press Enter. Only a search asks the Hub; nothing is sent before."
-GGUF_ONLY = "It has its weights only in GGUF files, which cannot be pulled from the Hub yet."
+GGUF_ONLY = "It has only finished model files: the one that suits this machine best is taken as it is."
 NOTHING = "The Hub has no model for text with that in its name. An exact owner/repo can be pulled all the same."
 
 

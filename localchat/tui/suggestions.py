@@ -25,9 +25,10 @@ class Suggestion:
 def three(offers: Sequence[Offer]) -> tuple[Suggestion, ...]:
     """The best that runs fast here, one that is smaller or else another, and what needs no download.
 
-    Fewer where fewer fit. Gated ones need an account first, so they are left for those who look for them.
+    Fewer where fewer fit. Gated ones need an account first, others may be used for some things only or were not tuned
+    to answer, so they are left for those who look for them.
     """
-    fitting = [offer for offer in offers if offer.plan is not None and not offer.entry.gated and not offer.is_installed]
+    fitting = [offer for offer in offers if offer.plan is not None and _is_for_all(offer) and not offer.is_installed]
     local = [offer for offer in fitting if offer.is_local][:1]
     others = sorted((offer for offer in fitting if not offer.is_local), key=_worth, reverse=True)
     found: list[Suggestion] = []
@@ -70,6 +71,11 @@ def _why_next(offer: Offer, best: Offer) -> str:
 def _worth(offer: Offer) -> tuple[bool, int, float, bool, bool, str]:
     entry = offer.entry
     return _is_good(offer), _billions(offer), _score(offer), not entry.uncensored, bool(entry.scores), entry.name
+
+
+def _is_for_all(offer: Offer) -> bool:
+    entry = offer.entry
+    return entry.is_open and entry.chats and not entry.gated
 
 
 def _is_fast(offer: Offer) -> bool:

@@ -19,6 +19,7 @@ from localchat.convert.torch.torchweights import Storage, View, dialect, tensors
 from localchat.convert.torch.torchzip import SIGNATURE, Entry, read_archive
 from localchat.convert.torch.unpickler import Unsafe, Unsound, load
 from localchat.errors import BadFile
+from localchat.files import Opener, opened
 
 PICKLE_LIMIT_BYTES = 16 << 20
 """A tensor takes about 150 bytes."""
@@ -30,14 +31,14 @@ Places = Mapping[str, tuple[int, int]]
 """The first byte of each storage and the number of its bytes."""
 
 
-def read_torch(path: Path) -> list[TensorRef]:
+def read_torch(path: Path, open_file: Opener = opened) -> list[TensorRef]:
     """The tensors of one file, in the order they lie; several may share bytes, and unaligned ones are possible.
 
     Raises BadFile for whatever is damaged, out of bounds, compressed or big-endian, and for a pickle that asks for
     more than tensors are made from; nothing that the file names is ever imported or called.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             views, places = (_zipped if file.read(4) == SIGNATURE else _legacy)(file)
         refs = [_ref(path, name, view, places) for name, view in views.items()]
     except OSError as error:

@@ -70,6 +70,12 @@ def read_archive(file: BinaryIO) -> dict[str, Entry]:
     return found
 
 
+def header_places(file: BinaryIO) -> list[int]:
+    """Where the headers lie that `read_archive` reads, one for each entry. Raises Unsound like it."""
+    _, data, count = _directory(file)
+    return [entry.header for entry in _parsed(data, count)]
+
+
 def _refuse_programs(listed: list[_Listed]) -> None:
     """TorchScript's archives look much the same; their code is compressed."""
     for entry in listed:

@@ -1,0 +1,1 @@
+"""Our own quantizers in C, a block of weights in each SIMD lane, with the bits of ggml's."""

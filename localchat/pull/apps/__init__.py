@@ -1,0 +1,1 @@
+"""Where other apps keep their model files, one module for each app."""

@@ -1,0 +1,118 @@
+"""One request of any protocol as the engine takes it, and its replies as events."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from localchat.chat import Forgotten, Sleeper, TurnEvent, prompt_for, recommended, reply
+from localchat.conversation import Conversation
+from localchat.engine.events import Engine
+from localchat.errors import ContextFull
+from localchat.llama.grammar import check_grammar, grammar_of_schema
+from localchat.prompt.ledger import Ledger, WhenFull
+from localchat.sampling import Sampling
+from localchat.server.models import Models, Served
+from localchat.server.said import Said, said
+from localchat.server.tools import Tools, introduction, schema_of, with_free_text
+
+SEEDS = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is asked of a model."""
+
+    conversation: Conversation = field(default_factory=Conversation)
+    prompt: str | tuple[int, ...] | None = None
+    """A text, or its tokens, to go on with; then there is no conversation."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Of the sampling, by the names of its fields."""
+    stops: tuple[str, ...] = ()
+    schema: Mapping[str, Any] | None = None
+    """The reply is JSON that obeys it."""
+    tools: Tools | None = None
+    when_full: WhenFull = "error"
+    choices: int = 1
+    """Replies that are wanted, one after the other."""
+
+
+def replies(models: Models, served: Served, ask: Ask) -> Generator[tuple[int, Said]]:
+    """What each of the replies says, by its number. Raises LocalchatError; closing it stops the reply."""
+    grammar = grammar_for(ask, served)
+    changes = {**ask.changes, **({"grammar": grammar} if grammar else {})}
+    with models.using(served) as engine:
+        sampling = recommended(engine, served.sampling, changes)
+        for choice in range(ask.choices):
+            with closing(_events(engine, served, ask, _seeded(sampling, choice))) as events:
+                for what in said(events, ask.tools):
+                    yield choice, what
+
+
+def count(models: Models, served: Served, ask: Ask) -> Generator[int]:
+    """Tokens of the prompt, as one item."""
+    with models.using(served) as engine:
+        try:
+            prompt = prompt_for(_awake(engine), _told(served, ask), Sampling(max_tokens=1), "error")
+            yield prompt.ledger.used_tokens
+        except ContextFull as error:
+            yield error.need
+
+
+def grammar_for(ask: Ask, served: Served) -> str:
+    """The grammar that the reply must obey; empty where it is free. Raises LocalchatError for one that cannot be."""
+    if ask.schema is not None:
+        return grammar_of_schema(dict(ask.schema), served.path)
+    if ask.tools is None:
+        return ""
+    grammar = grammar_of_schema(schema_of(ask.tools), served.path)
+    if not ask.tools.must_call:
+        grammar = with_free_text(grammar)
+        check_grammar(grammar, served.path)
+    return grammar
+
+
+def _events(engine: Engine, served: Served, ask: Ask, sampling: Sampling) -> Generator[TurnEvent]:
+    stops = (*served.stops, *ask.stops)
+    if ask.prompt is not None:
+        return _continued(engine, ask.prompt, sampling, stops)
+    return reply(engine, _told(served, ask), sampling, stops, Forgotten(), ask.when_full)
+
+
+def _told(served: Served, ask: Ask) -> Conversation:
+    """The conversation behind what the model is told first: by the request, else by its authors; and of tools."""
+    messages = ask.conversation.messages
+    systems = [message.text for message in messages if message.role == "system"] or [served.system]
+    texts = [*systems, *([introduction(ask.tools)] if ask.tools else [])]
+    system = "\n\n".join(text for text in texts if text)
+    begun = Conversation().say("system", system) if system else Conversation()
+    return replace(begun, messages=(*begun.messages, *(one for one in messages if one.role != "system")))
+
+
+def _continued(
+    engine: Engine, prompt: str | tuple[int, ...], sampling: Sampling, stops: tuple[str, ...]
+) -> Generator[TurnEvent]:
+    """What the model writes behind a text."""
+    loaded = _awake(engine).loaded
+    tokens = engine.tokenize([prompt])[0] if isinstance(prompt, str) else list(prompt)
+    if loaded.adds_bos is not None and isinstance(prompt, str):
+        tokens = [loaded.adds_bos, *tokens]
+    if len(tokens) >= loaded.context:
+        raise ContextFull(len(tokens), loaded.context - 1, loaded.context, "the prompt")
+    yield Ledger(loaded.context, len(tokens), 0, loaded.context - len(tokens))
+    yield from engine.reply(tokens, sampling, stops)
+
+
+def _awake(engine: Engine) -> Engine:
+    """The same, in memory."""
+    if isinstance(engine, Sleeper):
+        for _ in engine.wake():
+            pass
+    return engine
+
+
+def _seeded(sampling: Sampling, choice: int) -> Sampling:
+    """Choices with a seed differ, and are the same the next time."""
+    return sampling if sampling.seed is None else replace(sampling, seed=(sampling.seed + choice) % SEEDS)

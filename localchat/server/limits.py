@@ -1,0 +1,28 @@
+"""How much a client may take, in bytes, seconds and numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of a server."""
+
+    body_bytes: int = 4 << 20
+    """Of a request; sixteen novels are more than any model here reads."""
+    header_bytes: int = 32 << 10
+    header_seconds: float = 10.0
+    """From the first byte of a request, or the beginning of the connection, to the end of its headers."""
+    body_seconds: float = 30.0
+    idle_seconds: float = 30.0
+    """Of a connection between two requests."""
+    write_seconds: float = 30.0
+    """In which a reader who does not take what was written must take some of it."""
+    connections: int = 256
+    replies: int = 16
+    """That are written at once."""
+    waiting: int = 32
+    """Requests that wait for their turn; more are sent away."""
+    stop_seconds: float = 6.0
+    """In which replies may end by themselves when the server is told to stop."""

@@ -1,0 +1,140 @@
+"""The server of this user: its token, and how other commands find it. Needs nothing of the server's own libraries."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from localchat.errors import BadFile, LocalchatError
+from localchat.files import read_bytes, read_json, write_text
+from localchat.paths import home, logs_folder, private_folder
+
+TOKEN_BYTES, TOKEN_LIMIT_BYTES = 32, 4096
+TOKEN_LEAST_CHARACTERS = 16
+STOP_SECONDS, LOOK_SECONDS = 15.0, 0.1
+SAME_SECONDS = 2.0  # the start of a process is not told to the same digit by everybody
+TYPES = {"pid": int, "started": float, "host": str, "port": int, "has_own_token": bool}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that runs."""
+
+    pid: int
+    started: float
+    """When its process began, in seconds of the epoch: a process id may be given to another one later."""
+    host: str
+    port: int
+    has_own_token: bool
+    """Does it ask for the token of this user?"""
+
+    @property
+    def url(self) -> str:
+        """Where its API begins."""
+        return address(self.host, self.port)
+
+
+def address(host: str, port: int) -> str:
+    """The address of a server that listens there, as one on this machine asks it."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://[{name}]:{port}/v1" if ":" in name else f"http://{name}:{port}/v1"
+
+
+def token_file() -> Path:
+    """The token of this user, made at the first start."""
+    return private_folder(home()) / "server.token"
+
+
+def log_file() -> Path:
+    """What a server in the background has to say."""
+    return logs_folder() / "server.log"
+
+
+def own_token() -> str:
+    """The token of this user's server, which is made where there is none. Raises LocalchatError."""
+    path = token_file()
+    with suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{secrets.token_urlsafe(TOKEN_BYTES)}\n")
+    text = read_bytes(path, TOKEN_LIMIT_BYTES).decode("ascii", "replace").strip()
+    return strong(text, f"delete {path}, and a new one is made")
+
+
+def strong(token: str, hint: str) -> str:
+    """The token, if it can be one. Raises LocalchatError."""
+    if len(token) < TOKEN_LEAST_CHARACTERS or not all("!" <= character <= "~" for character in token):
+        raise LocalchatError(f"the token is not one of {TOKEN_LEAST_CHARACTERS} or more plain characters", hint)
+    return token
+
+
+def record(host: str, port: int, *, has_own_token: bool) -> Running:
+    """Say to other commands that this process is the server."""
+    running = Running(os.getpid(), psutil.Process().create_time(), host, port, has_own_token)
+    write_text(_state_file(), json.dumps(asdict(running)) + "\n")
+    return running
+
+
+def forget(running: Running) -> None:
+    """It runs no more."""
+    if find() == running:
+        _state_file().unlink(missing_ok=True)
+
+
+def find() -> Running | None:
+    """The server that runs, if one does; what a server left that was killed does not count."""
+    path = _state_file()
+    try:
+        fields = read_json(path) if path.is_file() else {}
+    except BadFile:
+        return None
+    if not all(type(fields.get(name)) is kind for name, kind in TYPES.items()):
+        return None
+    found = Running(**{name: fields[name] for name in TYPES})
+    return found if _is_same(found) else None
+
+
+def stop(running: Running, seconds: float = STOP_SECONDS) -> None:
+    """End the server, and wait for it. Raises LocalchatError where it does not end."""
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(running.pid).terminate()
+    limit = time.monotonic() + seconds
+    while _is_same(running):
+        if time.monotonic() > limit:
+            raise LocalchatError("the server does not end", f"end the process {running.pid} yourself")
+        time.sleep(LOOK_SECONDS)
+    _state_file().unlink(missing_ok=True)
+
+
+def token_for(url: str) -> str:
+    """The token of this user's server, if it is what runs at this address; else nothing."""
+    running = find()
+    is_own = (
+        running is not None and running.has_own_token and url.rstrip("/").removesuffix("/v1") in _addresses(running)
+    )
+    return own_token() if is_own else ""
+
+
+def _addresses(running: Running) -> list[str]:
+    names = ("127.0.0.1", "localhost", "[::1]", running.host)
+    return [f"http://{name}:{running.port}" for name in names]
+
+
+def _is_same(running: Running) -> bool:
+    try:
+        process = psutil.Process(running.pid)
+        is_it = abs(process.create_time() - running.started) < SAME_SECONDS
+        return is_it and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _state_file() -> Path:
+    return private_folder(home()) / "server.json"

@@ -1,0 +1,107 @@
+"""`localchat serve`: the installed models behind a socket, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from localchat.errors import LocalchatError
+from localchat.keeper import keep
+from localchat.launch import plan_now
+from localchat.launching import Launch
+from localchat.library import Installed, find, installed, remember_use
+from localchat.server.access import access, is_loopback
+from localchat.server.app import Server
+from localchat.server.limits import Limits
+from localchat.server.listen import Listener, listening
+from localchat.server.models import Held, Models, Served
+from localchat.server.running import Running, forget, record
+from localchat.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What server is wanted."""
+
+    host: str
+    port: int
+    token: str
+    """Empty asks for none."""
+    has_own_token: bool
+    names: tuple[str, ...] = ()
+    """Of the models that may be asked for; none are all."""
+    how: Launch = Launch()  # noqa: RUF009 - it is frozen
+
+
+def serve(wanted: Wanted, settings: Settings, ready: Callable[[Running, Sequence[Served]], None]) -> None:
+    """Serve until a signal ends it; `ready` hears when it can be asked. Raises LocalchatError where it cannot be."""
+    check(wanted)
+    shelf = Shelf(settings, wanted.names, wanted.how)
+    models, limits = Models(shelf.served, shelf.load, shelf.fits_beside), Limits()
+    with listening(wanted.host, wanted.port) as endpoint:
+        port = endpoint.getsockname()[1]
+        rules = access(wanted.host, port, wanted.token)
+        server = Server(models, lambda: rules, limits)
+        _log()
+        running = record(wanted.host, port, has_own_token=wanted.has_own_token)
+        try:
+            ready(running, models.offered())
+            Listener(server.app, limits, server.answering.end).run([endpoint])
+        finally:
+            forget(running)
+            server.answering.close()
+
+
+def check(wanted: Wanted) -> None:
+    """Raises LocalchatError for a server that everybody could use."""
+    if not wanted.token and not is_loopback(wanted.host):
+        raise LocalchatError(
+            f"without a token, a server at {wanted.host} could be used by everybody who reaches this machine",
+            "leave out --no-token, or --host",
+        )
+
+
+class Shelf:
+    """The installed models, as the server offers and loads them."""
+
+    def __init__(self, settings: Settings, names: Sequence[str], how: Launch) -> None:
+        """`names` are those that may be asked for; none are all."""
+        self._settings, self._names, self._how = settings, names, how
+
+    def served(self) -> list[Served]:
+        """All that may be asked for at this moment."""
+        return [_served(model) for model in installed() if not self._names or model.name in self._names]
+
+    def load(self, served: Served) -> Held:
+        """Its engine. Raises LocalchatError."""
+        model = find(served.name)
+        kept = keep(model, self._settings, lambda _fraction: None, self._how)
+        remember_use(model, 0)
+        return kept
+
+    def fits_beside(self, served: Served) -> bool:
+        """Is there room for it as things are, without a part of it leaving the GPU for that?"""
+        try:
+            return plan_now(find(served.name), self._settings, self._how).fits != "partial"
+        except LocalchatError:
+            return False
+
+
+def _served(model: Installed) -> Served:
+    receipt, made_at = model.receipt, 0
+    with suppress(ValueError):
+        made_at = int(datetime.fromisoformat(receipt.installed_at).timestamp())
+    return Served(model.name, made_at, receipt.stops, receipt.system, receipt.sampling, model.path)
+
+
+def _log() -> None:
+    """One line for each request on standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger("localchat.server")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
