@@ -93,7 +93,10 @@ def remote_model(
         raise click.UsageError(
             "--context and --rpc are for models of this machine, and --remote is for those of others"
         )
-    return RemoteModel(address_of(url).url, name or "", checked_token(token or ""))
+    from localchat.server.running import token_for
+
+    address = address_of(url).url
+    return RemoteModel(address, name or "", checked_token(token or token_for(address)))
 
 
 def wish_options(command: Callable[..., Any]) -> Callable[..., Any]:

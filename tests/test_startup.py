@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = {"numpy", "gguf", "llama_cpp", "huggingface_hub", "httpx2", "tokenizers", "jinja2"}
+HEAVY = {"numpy", "gguf", "llama_cpp", "huggingface_hub", "httpx2", "tokenizers", "jinja2", "fastapi", "uvicorn", "pydantic"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from gguf.constants import GGMLQuantizationType
@@ -20,6 +20,17 @@ from localchat.errors import BadFile
 from localchat.llama.quantize import Floats, dequantize, to_floats
 
 Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Rows as a file has them, to be read in a given order."""
+
+    stored: NDArray[Any]
+    """Shape (rows, columns); BF16 as uint16."""
+    dtype: str
+    order: Rows | None = None
+    """Numbers of the rows that are wanted; None stands for all as they are."""
 
 
 class Weights(Protocol):
@@ -225,6 +236,23 @@ class Padded(_Changed):
         if there.any():
             floats[there] = self.part.read(inputs, rows[there])
         return floats
+
+
+def raw(weights: Weights, inputs: Inputs, rows: Rows) -> Raw | None:
+    """Rows that follow each other, if nothing but their order has to be changed; they are not copied."""
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    match weights:
+        case Stored(ref):
+            return Raw(inputs.array(ref).reshape(weights.shape)[first:last], ref.dtype)
+        case Rotated(Stored(ref) as part, heads) if part.shape[0] > 1:
+            order = rotary_order(part.shape[0], heads)[first:last]
+            return Raw(inputs.array(ref).reshape(part.shape), ref.dtype, order)
+        case Stacked(parts):
+            for one in parts:
+                if last <= one.shape[0]:
+                    return raw(one, inputs, np.arange(first, last)) if first >= 0 else None
+                first, last = first - one.shape[0], last - one.shape[0]
+    return None
 
 
 def rotary_order(rows: int, heads: int) -> Rows:

@@ -21,9 +21,10 @@ from localchat.convert.inputs import Inputs, MappedInputs
 from localchat.convert.layout import Layout
 from localchat.convert.output import Output
 from localchat.convert.steps import Step, steps
-from localchat.convert.weights import Packed
+from localchat.convert.weights import Packed, raw
 from localchat.errors import LocalchatError
-from localchat.llama.quantize import prepare, quantize, row_bytes
+from localchat.kernels.quantize import quantize, quantize_stored
+from localchat.llama.quantize import prepare, row_bytes
 
 BLOCK_WEIGHTS = 1 << 18  # 1 MiB of float32: source, floats and result of a block stay in a core's own cache
 BLOCKS_AHEAD = 4  # for each thread: enough that none waits, few enough that memory stays small
@@ -190,13 +191,15 @@ def _made(job: _Job, inputs: Inputs, is_hashed: bool) -> _Block:
 
 def _quantized(job: _Job, inputs: Inputs) -> NDArray[np.uint8]:
     tensor, rows = job.step.tensor, np.arange(job.first, job.last)
-    floats = tensor.weights.read(inputs, rows)
-    if isinstance(tensor.weights, Packed) and tensor.weights.type == tensor.type and np.isfinite(floats).all():
-        return tensor.weights.packed(inputs, rows)  # to quantize again what has the type already would only lose
     importance = tensor.importance
     if importance is not None:
         importance = importance[job.first // tensor.target.matrix_rows]
     try:
+        if (found := raw(tensor.weights, inputs, rows)) is not None:
+            return quantize_stored(tensor.type, found.stored, found.dtype, found.order, importance)
+        floats = tensor.weights.read(inputs, rows)
+        if isinstance(tensor.weights, Packed) and tensor.weights.type == tensor.type and np.isfinite(floats).all():
+            return tensor.weights.packed(inputs, rows)  # to quantize again what has the type already would only lose
         return quantize(tensor.type, floats, importance)
     except LocalchatError as error:
         raise LocalchatError(f"{tensor.target.name}: {error}", error.hint) from error

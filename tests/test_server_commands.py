@@ -1,0 +1,124 @@
+"""`serve`, `status` and `stop`, and the app's side of a server of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from serving import Live, Scripted, serving, until
+
+from localchat.chat import Forgotten, reply
+from localchat.cli import main
+from localchat.conversation import Conversation
+from localchat.engine.events import Done, Piece
+from localchat.engine.remote import RemoteEngine
+from localchat.sampling import Sampling
+from localchat.server import running
+
+Captured = pytest.CaptureFixture[str]
+posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and rights of POSIX")
+
+
+@pytest.fixture
+def _ended() -> Iterator[None]:
+    """No server is left behind, however the test ends."""
+    yield
+    if found := running.find():
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(found.pid).kill()
+
+
+@pytest.mark.usefixtures("_ended")
+@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
+def test_a_server_in_the_background_is_started_asked_and_stopped(capsys: Captured, chatml_file: Path) -> None:
+    assert main(["pull", str(chatml_file)]) == 0
+    assert main(["serve", "--background", "--port", "0"]) == 0
+    assert running.own_token() in capsys.readouterr().err
+    assert main(["status", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["running"], facts["answers"]) == (True, True)
+    assert facts["models"] == [{"name": "chatml", "context": None}]
+    assert main(["serve"]) == 1
+    assert "runs already" in capsys.readouterr().err
+    assert main(["run", "--remote", facts["url"], "Hello", "--max-tokens", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["usage"]["completion_tokens"] <= 3
+    assert main(["status"]) == 0
+    assert "in memory" in capsys.readouterr().out
+    assert running.own_token() not in running.log_file().read_text()
+    assert stat.S_IMODE(running.log_file().stat().st_mode) & 0o077 == 0
+    assert main(["stop"]) == 0
+    assert not psutil.pid_exists(facts["pid"]) or psutil.Process(facts["pid"]).status() == psutil.STATUS_ZOMBIE
+    capsys.readouterr()
+    assert main(["status"]) == 0
+    assert "no server runs" in capsys.readouterr().err
+    assert main(["stop"]) == 1
+
+
+@posix_only
+@pytest.mark.usefixtures("_ended")
+def test_a_signal_ends_it_in_good_order(home: Path) -> None:
+    command = [sys.executable, "-m", "localchat", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        until(lambda: running.find() is not None)
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=15)
+    assert (process.returncode, time.monotonic() - started < 10) == (0, True)
+    assert b"Traceback" not in said
+    assert running.own_token().encode() not in said  # it is shown to a person on a terminal only
+    assert running.find() is None
+    assert not (home / "server.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--host", "0.0.0.0", "--no-token"], 1, "everybody"),
+        (["--token", "short"], 1, "16 or more"),
+        (["--token", "x" * 20, "--no-token"], 2, "not both"),
+        (["--port", "70000"], 2, "70000"),
+        (["--models", "nobody"], 1, "nobody"),
+        (["--host", "203.0.113.7", "--port", "4000"], 1, "cannot listen"),
+        (["--install-service", "--token", "x" * 20], 2, "leave --token out"),
+    ],
+)
+def test_servers_that_cannot_be(capsys: Captured, words: list[str], code: int, said: str) -> None:
+    assert main(["serve", *words]) == code
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of systemd")
+def test_a_service_is_written(capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert main(["serve", "--install-service", "--port", "4000", "--no-token"]) == 0
+    unit = tmp_path / "config" / "systemd" / "user" / "localchat.service"
+    assert '"serve" "--host" "127.0.0.1" "--port" "4000" "--no-token"' in unit.read_text()
+    said = capsys.readouterr().err
+    assert str(unit) in said
+    assert "systemctl --user enable --now localchat" in said
+    assert "every program" in said
+
+
+@pytest.fixture
+def live() -> Iterator[Live]:
+    with serving(Scripted(context=4096)) as live:
+        yield live
+
+
+def test_the_app_attaches_to_it(live: Live) -> None:
+    engine = RemoteEngine(live.url, "", live.token)
+    assert engine.model == "parrot"
+    events = list(reply(engine, Conversation().ask("Hi"), Sampling(seed=1, repeat_penalty=1.1), ["x"], Forgotten()))
+    assert "".join(event.text for event in events if isinstance(event, Piece)) == "Hello **you**"
+    assert isinstance(events[-1], Done)
+    assert RemoteEngine(live.url, "", live.token).loaded.context == 4096  # known once it is loaded
