@@ -40,7 +40,10 @@ def _ended() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_ended")
 @pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
-def test_a_server_in_the_background_is_started_asked_and_stopped(capsys: Captured, chatml_file: Path) -> None:
+def test_a_server_in_the_background_is_started_asked_and_stopped(
+    capsys: Captured, chatml_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
     assert main(["pull", str(chatml_file)]) == 0
     assert main(["serve", "--background", "--port", "0"]) == 0
     assert running.own_token() in capsys.readouterr().err

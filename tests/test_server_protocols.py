@@ -143,6 +143,9 @@ def test_a_message_whole_and_as_a_stream(claude: Anthropic) -> None:
         final = stream.get_final_message()
     assert final.usage.output_tokens == whole.usage.output_tokens
     assert final.stop_reason == "end_turn"
+    stopped = claude.messages.create(**asked, stop_sequences=["nobody says this", "Paris"])
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "Paris")
+    assert "Paris" not in stopped.content[0].text
 
 
 def test_tokens_of_a_message_are_counted(claude: Anthropic) -> None:

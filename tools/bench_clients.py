@@ -100,12 +100,13 @@ def _server(program: Path | None, model: Path, threads: int, slots: int) -> Iter
     ]  # fmt: skip
     with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            yield _ready(f"http://127.0.0.1:{port}")
+            yield server_ready(f"http://127.0.0.1:{port}")
         finally:
             process.terminate()
 
 
-def _ready(address: str) -> str:
+def server_ready(address: str) -> str:
+    """The address, once a server answers there."""
     limit = time.monotonic() + START_SECONDS
     while time.monotonic() < limit:
         try:

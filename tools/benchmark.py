@@ -1,12 +1,16 @@
 """Measures this machine: conversion and decoding, beside llama.cpp's own programs where they are present, and the
 predictions of speed and of memory beside what happens.
 
-    benchmark.py [convert] [decode] [engine] [speed] [memory] [kernels] [tui] [--runs N] [--json]
-                 [--checkpoint FOLDER | --size 1b|7b --layers N]
-                                                             what to convert; made up in a temporary folder by itself
+    benchmark.py [convert] [decode] [engine] [speed] [memory] [kernels] [pull] [tui] [--runs N] [--json]
+                 [--checkpoint FOLDER | --size tiny|1b|7b --layers N]
+                                                             what to convert or pull; made up in a temporary folder
+                                                             by itself
                  [--model FILE.gguf]                         what to decode with; SmolLM2 by itself, and for speed also
                                                              the checkpoint in several types
                  [--rpc HOST:PORT]                           for memory: loads over such devices as well
+                 [--rate BYTES] [--quantize-seconds N]       for pull: what the Hub sends a second, by itself so much
+                                                             that it takes as long as quantizing; that, if it is known
+                 [--kills N] [--cuts N]                      and how often it is harmed, 50 times if it is small
                  [--type TYPE --weights N]                   for kernels: only this type; N million weights to compare
                  [--llama-cpp FOLDER]                        llama-quantize, llama-bench, llama-server; else in PATH
                  [--converter convert_hf_to_gguf.py --converter-python PYTHON]
@@ -38,6 +42,7 @@ from bench_engine import PROMPT_TOKENS, WRITTEN_TOKENS, LlamaBench, engine_on_cp
 from bench_guesses import guess_rows
 from bench_kernels import KERNEL_TYPES, kernel_rows
 from bench_memory import MEMORY, MEMORY_TYPES, memory_rows, misses
+from bench_pull import Asked, pull_rows
 from bench_rows import Row, paired, print_rows
 from bench_speed import SPEED_TYPES, speed_rows
 from bench_turns import turn_rows
@@ -186,6 +191,10 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
             yield from convert_rows(checkpoint, tools, options.runs)
     if "kernels" in tests:
         yield from kernel_rows(options.type or KERNEL_TYPES, options.runs, options.weights)
+    if "pull" in tests:
+        asked = Asked(options.runs, options.rate, options.quantize_seconds, options.kills, options.cuts)
+        with _checkpoint(options) as checkpoint:
+            yield from pull_rows(checkpoint, asked)
     if "speed" in tests:
         yield from _of_types(options, SPEED_TYPES, lambda models: speed_rows(models, options.runs))
     if "tui" in tests:
@@ -240,7 +249,7 @@ def main() -> None:
     add(
         "tests",
         nargs="*",
-        choices=["convert", "decode", "engine", "speed", "memory", "kernels", "tui", []],
+        choices=["convert", "decode", "engine", "speed", "memory", "kernels", "pull", "tui", []],
         metavar="TEST",
     )
     add("--runs", type=int, default=3)
@@ -252,6 +261,10 @@ def main() -> None:
     add("--rpc", action="append", default=[], metavar="HOST:PORT")
     add("--type", action="append", choices=KERNEL_TYPES)
     add("--weights", type=float, default=100.0)
+    add("--rate", type=float)
+    add("--quantize-seconds", type=float)
+    add("--kills", type=int)
+    add("--cuts", type=int)
     add("--llama-cpp", type=Path)
     add("--converter", type=Path)
     add("--converter-python", default=sys.executable)

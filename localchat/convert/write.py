@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from localchat.convert.inputs import Inputs, MappedInputs
 from localchat.convert.layout import Layout
+from localchat.convert.names import Target
 from localchat.convert.output import Output
 from localchat.convert.steps import Step, steps
 from localchat.convert.weights import Packed, raw
@@ -27,7 +28,8 @@ from localchat.kernels.quantize import quantize, quantize_stored
 from localchat.llama.quantize import prepare, row_bytes
 
 BLOCK_WEIGHTS = 1 << 18  # 1 MiB of float32: source, floats and result of a block stay in a core's own cache
-BLOCKS_AHEAD = 4  # for each thread: enough that none waits, few enough that memory stays small
+BLOCKS_AHEAD = 4  # for each thread at least
+AHEAD_BYTES = 32 << 20  # of results: while this thread hashes a large tensor, the others have enough to do
 PATIENCE_SECONDS = 0.2
 
 
@@ -91,7 +93,7 @@ def make(
         stack.callback(pool.shutdown, cancel_futures=True)
         stack.callback(inputs.stop)  # before the pool is waited for: its threads may wait for weights
         digests = hashlib.sha256()
-        for done in _in_order(pool, todo, inputs, threads * BLOCKS_AHEAD, is_hashed):
+        for done in _in_order(pool, todo, inputs, _blocks_ahead(plan, threads), is_hashed):
             if done is None:
                 yield None
                 continue
@@ -101,6 +103,15 @@ def make(
             if job.is_last:
                 yield Made(job.step, digests.hexdigest() if is_hashed else "")
                 digests = hashlib.sha256()
+
+
+def _blocks_ahead(plan: Layout, threads: int) -> int:
+    largest = max(_block_rows(one.target) * row_bytes(one.type, one.target.columns) for one in plan.tensors)
+    return max(threads * BLOCKS_AHEAD, AHEAD_BYTES // largest)
+
+
+def _block_rows(target: Target) -> int:
+    return max(1, BLOCK_WEIGHTS // target.columns)
 
 
 def digest_of(plan: Layout, step: Step, out: Output) -> str:
@@ -175,8 +186,7 @@ def _patiently(job: _Job, future: Future[_Block]) -> Iterator[tuple[_Job, _Block
 def _jobs(todo: Sequence[Step]) -> Iterator[_Job]:
     for step in todo:
         target = step.tensor.target
-        length = max(1, BLOCK_WEIGHTS // target.columns)
-        first = step.first
+        length, first = _block_rows(target), step.first
         while first < step.last:
             matrix_end = (first // target.matrix_rows + 1) * target.matrix_rows
             last = min(first + length, matrix_end, step.last)

@@ -85,6 +85,8 @@ class Done:
 
     reason: Reason
     usage: Usage
+    stop: str = ""
+    """The stop string that ended it; empty where none did, or where that is not known."""
 
 
 Event = Loading | Waiting | Reading | Piece | Done

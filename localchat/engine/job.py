@@ -96,7 +96,7 @@ class Job:
             writing_seconds=ended - first,
             other_cores=other_cores(self.since, now()),
         )
-        return [*([self._piece(rest)] if rest else []), Done(reason, usage)]
+        return [*([self._piece(rest)] if rest else []), Done(reason, usage, self.writer.stop)]
 
     def close(self) -> None:
         """Give back what llama.cpp has for it."""

@@ -12,15 +12,18 @@ class StopScanner:
         self._stops = [stop for stop in stops if stop]
         self._held = ""
         self.stopped = False
+        self.stop = ""
+        """The one that was complete first."""
 
     def feed(self, text: str) -> str:
         """What may be shown now. Once a stop string is complete, `stopped` is true and nothing more comes."""
         self._held += text
-        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        found = [(at + len(stop), at, stop) for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
             # The one that is complete first counts, however the text was split.
             self.stopped = True
-            shown, self._held = self._held[: min(found)[1]], ""
+            _, at, self.stop = min(found)
+            shown, self._held = self._held[:at], ""
             return shown
         keep = max((self._overlap(stop) for stop in self._stops), default=0)
         cut = len(self._held) - keep

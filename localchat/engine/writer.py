@@ -19,6 +19,11 @@ class Writer:
         self.tokens = 0
         self.ended = False
 
+    @property
+    def stop(self) -> str:
+        """The stop string that ended it; empty where none did."""
+        return self._scanner.stop
+
     def take(self, token: int) -> str:
         """The text that this token makes complete."""
         self.tokens += 1

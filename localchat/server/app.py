@@ -127,7 +127,7 @@ def _add_messages(api: FastAPI, answering: Answering) -> None:
     @api.post("/v1/messages", response_model=None)
     async def messages(request: Request, body: MessagesRequest) -> Response:
         """Anthropic's messages."""
-        served, wire = answering.models.served(body.model), MessagesWire(body.model)
+        served, wire = answering.models.served(body.model), MessagesWire(body.model, body.stop_sequences or ())
         client = client_of(request, body.user)
         return await answering.answer(request, client, served, body.ask(), wire, is_stream=bool(body.stream))
 

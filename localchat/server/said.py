@@ -35,6 +35,8 @@ class End:
 
     reason: Reason
     usage: Usage
+    stop: str = ""
+    """The stop string that ended it; empty where none did."""
 
 
 Said = Begun | Text | Call | End
@@ -67,7 +69,7 @@ def said(events: Iterable[TurnEvent], tools: Tools | None = None) -> Iterator[Sa
 def _end(done: Done, held: list[Text], tools: Tools | None) -> Iterator[Said]:
     calls = calls_in(_text(held), tools) if tools else []
     yield from calls or held
-    yield End("tool_calls" if calls else done.reason, done.usage)
+    yield End("tool_calls" if calls and done.reason == "stop" else done.reason, done.usage, done.stop)
 
 
 def _text(pieces: Iterable[Text]) -> str:

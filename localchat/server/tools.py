@@ -17,6 +17,7 @@ DEPTH_LIMIT = 64
 ROOT = re.compile(r"^root ::=", re.MULTILINE)
 FREE = "root ::= calls | free?\nfree ::= [ \\t\\n]* [^\\[ \\t\\n] [^\\x00]*\n"
 AUTO = "auto"
+DECODER, SEPARATOR = json.JSONDecoder(), re.compile(r"[\s,]*")
 INTRODUCTION = (
     "You can call tools. To call one, answer with nothing but a JSON list of calls, such as "
     '[{"name": "the tool\'s name", "arguments": {}}]; what it returns comes with the next message. '
@@ -109,19 +110,32 @@ def may_be_calls(text: str) -> bool:
 
 
 def calls_in(text: str, tools: Tools) -> list[Call]:
-    """The calls in a whole reply; none where it is something else, or was cut."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return []
+    """The calls in a reply, each once; none where it is something else. Of one that was cut, those that are whole."""
     names = {tool.name for tool in tools.tools}
-    entries = found if isinstance(found, list) else []
+    entries = _entries(text.strip())
     if not all(isinstance(entry, dict) and entry.get("name") in names for entry in entries):
         return []
-    return [
-        Call(f"call_{secrets.token_hex(12)}", entry["name"], json.dumps(entry.get("arguments"), ensure_ascii=False))
-        for entry in entries
-    ]
+    called = [(entry["name"], json.dumps(entry.get("arguments") or {}, ensure_ascii=False)) for entry in entries]
+    return [Call(f"call_{secrets.token_hex(12)}", *one) for one in dict.fromkeys(called)]
+
+
+def _entries(text: str) -> list[Any]:
+    """The entries of a JSON list, which may be cut; none where something follows it."""
+    found: list[Any] = []
+    place = _skipped(text, 1) if text.startswith("[") else len(text)
+    while place < len(text) and text[place] != "]":
+        try:
+            entry, place = DECODER.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            break  # it was cut here
+        found.append(entry)
+        place = _skipped(text, place)
+    return [] if text[place + 1 :] and text[place] == "]" else found
+
+
+def _skipped(text: str, place: int) -> int:
+    found = SEPARATOR.match(text, place)
+    return found.end() if found else place
 
 
 def calls_text(calls: Sequence[tuple[str, str]]) -> str:

@@ -161,8 +161,10 @@ def _text(content: str | Sequence[Block] | None, where: str) -> str:
 class MessagesWire:
     """A reply as Anthropic's events: blocks of text or of calls, one after the other."""
 
-    def __init__(self, model: str) -> None:
-        self._tally = Tally()
+    def __init__(self, model: str, stops: Sequence[str]) -> None:
+        """`stops` are the request's own: the model's are no business of the client's."""
+        self._tally, self._stops = Tally(), stops
+        self._stop: str | None = None
         self._reason = ""
         self._block, self._is_open = -1, False
         self._message: Frame = {
@@ -192,15 +194,17 @@ class MessagesWire:
                 yield self._opened({"type": "tool_use", "id": identity, "name": name, "input": {}})
                 yield self._delta({"type": "input_json_delta", "partial_json": arguments})
                 yield from self._closed()
-            case End(reason, usage):
+            case End(reason, usage, stop):
                 self._tally.prompt = 0
                 self._tally.add(usage)
                 self._reason = reason
+                self._stop = stop if stop in self._stops else None
                 yield from self._closed()
 
     def finish(self) -> Iterator[Frame]:
         """Why it ended, and what it took."""
-        delta = {"stop_reason": REASONS[self._reason], "stop_sequence": None}
+        reason = REASONS[self._reason] if self._stop is None else "stop_sequence"
+        delta = {"stop_reason": reason, "stop_sequence": self._stop}
         yield {"type": "message_delta", "delta": delta, "usage": self._tally.anthropic()}
         yield {"type": "message_stop"}
 
