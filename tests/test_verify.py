@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -55,6 +56,25 @@ def test_a_sound_model_passes_and_is_compared_with_its_source(capsys: Captured) 
     assert verdicts(checks) == dict.fromkeys(("sha256", "header", *WORDS, "finite", "rows"), "passed")
     assert main(["verify", "chatml"]) == 0
     assert "✓ rows" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("installed")
+def test_every_tensor_can_be_made_again_and_compared(capsys: Captured) -> None:
+    assert main(["verify", "chatml", "--rebuild"]) == 0
+    assert "✓ rebuilt" in capsys.readouterr().out
+
+
+def test_a_single_byte_that_differs_is_found_by_making_all_again(capsys: Captured, installed: Path) -> None:
+    """In a row that is not among those that are always looked at, and with the receipt's hash put right."""
+    model = find("chatml")
+    data = bytearray(model.path.read_bytes())
+    data[len(data) // 2] ^= 1
+    model.path.write_bytes(data)
+    receipt = json.loads((installed / "receipt.json").read_text())
+    receipt["file_sha256"] = hashlib.sha256(data).hexdigest()
+    (installed / "receipt.json").write_text(json.dumps(receipt))
+    assert main(["verify", "chatml", "--rebuild"]) == 1
+    assert "is not what the source gives, byte for byte" in capsys.readouterr().err
 
 
 def test_without_the_source_the_rest_is_still_checked(capsys: Captured, source: Path) -> None:

@@ -1,7 +1,7 @@
 """Measures this machine: conversion and decoding, beside llama.cpp's own programs where they are present, and the
 predictions of speed and of memory beside what happens.
 
-    benchmark.py [convert] [decode] [engine] [speed] [memory] [kernels] [pull] [tui] [--runs N] [--json]
+    benchmark.py [convert] [decode] [engine] [serve] [speed] [memory] [kernels] [pull] [tui] [--runs N] [--json]
                  [--checkpoint FOLDER | --size tiny|1b|7b --layers N]
                                                              what to convert or pull; made up in a temporary folder
                                                              by itself
@@ -44,7 +44,9 @@ from bench_kernels import KERNEL_TYPES, kernel_rows
 from bench_memory import MEMORY, MEMORY_TYPES, memory_rows, misses
 from bench_pull import Asked, pull_rows
 from bench_rows import Row, paired, print_rows
+from bench_serve import serve_rows
 from bench_speed import SPEED_TYPES, speed_rows
+from bench_stages import stage_rows
 from bench_turns import turn_rows
 from tiny_checkpoint import SHAPES, Shape, write_checkpoint
 
@@ -186,9 +188,12 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
         yield from decode_rows(model, tools, options.runs)
     if "engine" in tests:
         yield from engine_rows(options.model or _smollm2(), tools, options.runs)
+    if "serve" in tests:
+        yield from serve_rows(options.model or _smollm2(), tools.server, usable_cores(), options.runs)
     if "convert" in tests:
         with _checkpoint(options) as checkpoint:
             yield from convert_rows(checkpoint, tools, options.runs)
+            yield from stage_rows(checkpoint, QUANT, usable_cores())
     if "kernels" in tests:
         yield from kernel_rows(options.type or KERNEL_TYPES, options.runs, options.weights)
     if "pull" in tests:
@@ -249,7 +254,7 @@ def main() -> None:
     add(
         "tests",
         nargs="*",
-        choices=["convert", "decode", "engine", "speed", "memory", "kernels", "pull", "tui", []],
+        choices=["convert", "decode", "engine", "serve", "speed", "memory", "kernels", "pull", "tui", []],
         metavar="TEST",
     )
     add("--runs", type=int, default=3)

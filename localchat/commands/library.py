@@ -55,14 +55,16 @@ def show(model: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("model")
+@click.option("--rebuild", is_flag=True, help="Make every tensor again from the source, and compare the bytes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
-def verify(model: str, as_json: bool) -> None:
+def verify(model: str, rebuild: bool, as_json: bool) -> None:
     """Check an installed model once more: its file, its tokens, its template, its weights."""
     from localchat.library import find
+    from localchat.plan.detect import usable_cores
     from localchat.printing import print_checks, print_json, say, watched
     from localchat.pull.verify import verify as verified
 
-    checks = watched(verified(find(model)))
+    checks = watched(verified(find(model), usable_cores() if rebuild else 0))
     if as_json:
         print_json({"name": model, "checks": [asdict(check) for check in checks]})
     else:

@@ -17,12 +17,13 @@ from localchat.arguments import making_options, rpc_option, settings, wish_optio
 @click.option("--revision", help="Branch, tag or commit of a Hub repository.")
 @click.option("--name", help="Name to install the model under.")
 @making_options
+@click.option("--keep-checkpoint", is_flag=True, help="Download the whole checkpoint into the Hub's cache and keep it.")
 @rpc_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def pull(
     source: str, revision: str | None, name: str | None, base: str | None, imatrix: Path | None,
-    allow_requantize: bool, rpc: tuple[str, ...], dry_run: bool, as_json: bool, **wish: Any,
+    allow_requantize: bool, keep_checkpoint: bool, rpc: tuple[str, ...], dry_run: bool, as_json: bool, **wish: Any,
 ) -> None:  # fmt: skip
     """Install a model.
 
@@ -39,7 +40,7 @@ def pull(
     from localchat.pull.source import Making, parse
     from localchat.text import size
 
-    origin = replace(parse(source, revision), making=Making(base, imatrix, allow_requantize))
+    origin = replace(parse(source, revision), making=Making(base, imatrix, allow_requantize, keep_checkpoint))
     origin = replace(origin, name=model_name(name)) if name else origin
     machine = this_machine(models_folder(), rpc=rpc, measure=True)
     with closing(pulled(origin, wished(**wish), machine)) as events:

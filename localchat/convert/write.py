@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,8 +80,15 @@ class Made:
     """Of what was written, as `digest_of` takes it; empty where nobody wants it."""
 
 
+class Sink(Protocol):
+    """Where finished rows go."""
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Bytes of the model file and their place."""
+
+
 def make(
-    plan: Layout, todo: Sequence[Step], inputs: Inputs, out: Output, threads: int, *, is_hashed: bool = False
+    plan: Layout, todo: Sequence[Step], inputs: Inputs, out: Sink, threads: int, *, is_hashed: bool = False
 ) -> Generator[Made | None]:
     """Do these steps, one after the other; None says, a few times a second, that the next one is not done yet.
 

@@ -82,7 +82,7 @@ def build(parts: Parts, wanted: Wanted, workshop: Path) -> Building:
 def _from_files(parts: Parts, wanted: Wanted) -> Building:
     checkpoint = read_checkpoint(parts.folder, wanted.name, parts.base, wanted.template)
     result = layout(checkpoint, wanted.quant, _imatrix(wanted.making))
-    finished, proof = yield from _written(checkpoint, result, wanted.out, wanted.threads)
+    finished, proof = yield from _written(checkpoint, result, wanted.out, wanted.threads, parts)
     return _built(parts, wanted, checkpoint, result, finished, proof)
 
 
@@ -127,7 +127,7 @@ def _built(
 
 def rebuild(result: Layout, out: Path, threads: int) -> Building:
     """Write another model file anew, as `relayout` says. Raises LocalchatError and then leaves nothing behind."""
-    finished, proof = yield from _written(None, result, out, threads)
+    finished, proof = yield from _written(None, result, out, threads, None)
     return Built(finished.sha256, finished.inputs, result.types, (), proof)
 
 
@@ -141,7 +141,7 @@ def _imatrix(making: Making) -> Imatrix | None:
 
 
 def _written(
-    checkpoint: Checkpoint | None, result: Layout, out: Path, threads: int
+    checkpoint: Checkpoint | None, result: Layout, out: Path, threads: int, parts: Parts | None
 ) -> Generator[Progress, None, tuple[Finished, Proof]]:
     """Write the file and prove it right, and only then let it have its name."""
     check_disk(out.parent, result.file_bytes)
@@ -154,8 +154,10 @@ def _written(
                         yield Progress("convert", tensor, done_bytes, total_bytes)
                     case Finished():
                         finished = event
+        assert finished is not None, "the last event of a stream says that it is finished"
+        if parts is not None:
+            parts.check(finished.inputs)
         proof = yield from shown(prove(checkpoint, result, partial))
-    assert finished is not None, "the last event of a stream says that it is finished"
     return finished, proof
 
 

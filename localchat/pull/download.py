@@ -8,6 +8,7 @@ from pathlib import Path
 
 from localchat.files import PARTIAL
 from localchat.paths import downloads_folder, private_folder
+from localchat.pull.cached import copy_small, is_linked, link_weights
 from localchat.pull.events import Progress
 from localchat.pull.fetch import fetch
 from localchat.pull.hub import Repo
@@ -16,17 +17,20 @@ from localchat.pull.hub import Repo
 def download_small(repo: Repo) -> Path:
     """Fetch what describes the model, a few MB; returns the folder that the weights will join.
 
-    What was downloaded of an older commit goes.
+    What the Hub's cache has is taken from there, the weights as well if they are all there. What was downloaded of an
+    older commit goes.
     """
     name = repo.id.replace("/", "--")
     folder = private_folder(downloads_folder() / f"{name}@{repo.commit[:12]}")
     for other in downloads_folder().glob(f"{name}@*"):
         if other != folder:
             shutil.rmtree(other)
+    copy_small(repo, folder)
     for file in repo.small():
         (folder / file.name).parent.mkdir(mode=0o700, exist_ok=True)
         for _ in fetch(repo, file, folder):
             pass
+    link_weights(repo, folder)
     return folder
 
 
@@ -34,6 +38,17 @@ def missing_bytes(repo: Repo, folder: Path) -> int:
     """Bytes of weights that are not in the folder yet."""
     here = [folder / (file.name + ending) for file in repo.weights(folder) for ending in ("", PARTIAL)]
     return sum(file.bytes for file in repo.weights(folder)) - sum(path.stat().st_size for path in here if path.exists())
+
+
+def is_from_cache(repo: Repo, folder: Path) -> bool:
+    """Are all weights in the Hub's cache, and none downloaded?"""
+    return all(is_linked(folder / file.name) for file in repo.weights(folder))
+
+
+def downloaded_bytes(repo: Repo, folder: Path) -> int:
+    """Bytes of weights that were downloaded into the folder."""
+    here = [folder / (file.name + ending) for file in repo.weights(folder) for ending in ("", PARTIAL)]
+    return sum(path.stat().st_size for path in here if path.exists() and not is_linked(path))
 
 
 def download_weights(repo: Repo, folder: Path) -> Iterator[Progress]:

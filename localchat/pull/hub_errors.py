@@ -30,6 +30,10 @@ class NoRepository(LocalchatError):
     """The Hub has no such repository, or not for everybody."""
 
 
+class Unreachable(LocalchatError):
+    """The Hub could not be asked."""
+
+
 @contextmanager
 def explained(repo: str) -> Iterator[None]:
     """Turns what huggingface_hub and the network raise into one sentence and a next step."""
@@ -40,13 +44,14 @@ def explained(repo: str) -> Iterator[None]:
     except HFValidationError as error:
         raise LocalchatError(f"{repo!r} is not a name of a repository", "it reads owner/repo") from error
     except OfflineModeIsEnabled as error:
-        raise LocalchatError(
+        raise Unreachable(
             "HF_HUB_OFFLINE is set, so the Hub is not asked", "unset it, or pull from a folder or a .gguf file"
         ) from error
     except HfHubHTTPError as error:
         raise refusal(error.response, repo) from error
     except httpx2.HTTPError as error:
-        raise offline_error(error) from error
+        found = offline_error(error)
+        raise Unreachable(str(found), found.hint) from error
     except httpx2.InvalidURL as error:
         raise LocalchatError(f"{one_line(endpoint(), 80)} is no address of a Hub", "look at HF_ENDPOINT") from error
 

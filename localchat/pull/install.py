@@ -28,14 +28,16 @@ from localchat.plan.shape import candidate
 from localchat.plan.wish import Wish
 from localchat.plan.works import Subject
 from localchat.pull.build import Building, Built, Wanted, build, rebuild, relayout
+from localchat.pull.cached import repo_or_cached
 from localchat.pull.checking import hashing
 from localchat.pull.decide import check_disk, normal, plan_for
 from localchat.pull.events import Chosen, Pull, Ready
 from localchat.pull.gguf_local import pull_parts
 from localchat.pull.gguf_parts import parts_beside
 from localchat.pull.gguf_repo import asked_of, is_of_files, kept, moved_notes, pull_gguf_repo
-from localchat.pull.hub import Repo, read_repo
+from localchat.pull.hub import Repo
 from localchat.pull.installing import check_name, expect, path_for, recorded, unchanged, unfinished_discarded
+from localchat.pull.keeping import is_elsewhere, nearest_folder
 from localchat.pull.link import link
 from localchat.pull.parts import Parts, parts_of_folder, parts_of_repo
 from localchat.pull.rates import measured
@@ -59,7 +61,7 @@ def _pull(source: Source, wish: Wish, machine: Machine) -> Pull:
         case ModelFilePath(path):
             yield from _from_model_file(source, path, wish, machine)
         case HubRepo(repo, revision):
-            yield from _from_hub(source, read_repo(repo, revision), wish, machine)
+            yield from _from_hub(source, *repo_or_cached(repo, revision), wish, machine)
 
 
 def convert(source: Source, out: Path, quant: str, threads: int) -> Building:
@@ -70,7 +72,8 @@ def convert(source: Source, out: Path, quant: str, threads: int) -> Building:
     if isinstance(source.place, Folder):
         parts = parts_of_folder(source.place.path, making.base)
     else:
-        parts = parts_of_repo(read_repo(source.place.repo, source.place.revision), making.base)
+        repo, _ = repo_or_cached(source.place.repo, source.place.revision)
+        parts = parts_of_repo(repo, making.base)
     built = yield from build(parts, _wanted(source, quant, out, threads), out.parent)
     parts.discard()
     return built
@@ -86,22 +89,27 @@ def _from_folder(source: Source, folder: Path, wish: Wish, machine: Machine) -> 
     yield from _from_parts(source, parts, str(folder), None, plan_for(parts.config(), machine, wish))
 
 
-def _from_hub(source: Source, repo: Repo, wish: Wish, machine: Machine) -> Pull:
+def _from_hub(source: Source, repo: Repo, notes: tuple[str, ...], wish: Wish, machine: Machine) -> Pull:
     if is_of_files(source, repo):
+        if source.making.keep_checkpoint:
+            raise LocalchatError(
+                f"{repo.id} has only model files and no checkpoint to keep", "leave --keep-checkpoint out"
+            )
         yield from pull_gguf_repo(source, repo, wish, machine)
         return
     origins = (repo.id, asked_of(source))
-    notes = moved_notes(asked_of(source), repo)
+    notes = (*notes, *moved_notes(asked_of(source), repo))
     if (present := _present(source.name, repo, origins, wish)) is not None:
         yield from kept(source, repo, present, machine, notes)
         return
     check_name(source.name, *origins)
-    parts = parts_of_repo(repo, source.making.base)
+    parts = replace(parts_of_repo(repo, source.making.base), is_kept=source.making.keep_checkpoint)
     if (same := unchanged(source.name, repo, parts.folder, wish)) is not None:
         parts.discard()
         yield from kept(source, repo, same, machine, notes)
         return
     chosen = _begun(source.name, parts, machine, wish) or plan_for(parts.config(), machine, wish)
+    notes += ("its weights are in the Hub cache and are taken from there",) if parts.is_from_cache else ()
     yield from _from_parts(source, parts, repo.id, repo.commit, chosen, notes)
 
 
@@ -125,14 +133,13 @@ def _from_parts(
     """Download what is missing, convert, install; what was downloaded goes when it is not needed any more."""
     is_untouched, missing = parts.is_untouched, parts.missing_bytes
     try:
-        yield Chosen(
-            source.name, origin, chosen, missing, chosen.weights_bytes, commit, notes, source_bytes=parts.source_bytes
-        )
+        disk_bytes = chosen.weights_bytes + (missing if parts.is_kept else 0)
+        yield Chosen(source.name, origin, chosen, missing, disk_bytes, commit, notes, source_bytes=parts.source_bytes)
     except GeneratorExit:  # a dry run leaves nothing behind, unless weights were there before
         if is_untouched:
             parts.discard()
         raise
-    check_disk(models_folder(), chosen.weights_bytes + (0 if parts.can_arrive else missing))
+    _check_room(parts, chosen.weights_bytes)
     workshop = parts.workshop or models_folder()
     with unfinished_discarded(source.name):
         out = path_for(source.name, chosen.quant)
@@ -141,6 +148,14 @@ def _from_parts(
         expect(model, chosen)
     parts.discard()  # before the last event: its reader may not come back
     yield Ready(model)
+
+
+def _check_room(parts: Parts, file_bytes: int) -> None:
+    """Raises LocalchatError where the model file, or what is downloaded before it is made, has no room."""
+    if parts.is_kept:
+        check_disk(nearest_folder(), parts.missing_bytes)
+    is_beside = not parts.can_arrive and not (parts.is_kept and is_elsewhere(models_folder()))
+    check_disk(models_folder(), file_bytes + (parts.missing_bytes if is_beside else 0))
 
 
 def _from_model_file(source: Source, path: Path, wish: Wish, machine: Machine) -> Pull:

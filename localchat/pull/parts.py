@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,17 @@ from localchat.convert.config import Config
 from localchat.convert.small_files import file_names
 from localchat.convert.weight_set import choose
 from localchat.errors import LocalchatError
-from localchat.pull.download import download_small, download_weights, missing_bytes
+from localchat.pull.cached import repo_or_cached, wrong_file
+from localchat.pull.download import (
+    download_small,
+    download_weights,
+    downloaded_bytes,
+    is_from_cache,
+    missing_bytes,
+)
 from localchat.pull.events import Progress
-from localchat.pull.hub import Repo, read_repo
+from localchat.pull.hub import Repo
+from localchat.pull.keeping import keep
 from localchat.pull.source import REPO, existing_path
 from localchat.pull.unfinished import begun_in
 
@@ -27,11 +35,13 @@ class Parts:
     folder: Path
     base: Path | None = None
     repos: tuple[tuple[Repo, Path], ...] = ()
+    is_kept: bool = False
+    """Are the weights downloaded into the Hub's cache, where they stay?"""
 
     @property
     def missing_bytes(self) -> int:
         """Bytes of weights that must be downloaded."""
-        used = sum(count for _, folder in self.repos for _, count in begun_in(folder))
+        used = 0 if self.is_kept else self._used_bytes
         return max(0, sum(missing_bytes(repo, folder) for repo, folder in self.repos) - used)
 
     @property
@@ -45,12 +55,17 @@ class Parts:
     @property
     def is_untouched(self) -> bool:
         """Is none of the weights downloaded or used up yet?"""
-        return self.missing_bytes == sum(self._weights_bytes(repo, folder) for repo, folder in self.repos)
+        return not self._used_bytes + sum(downloaded_bytes(repo, folder) for repo, folder in self.repos)
+
+    @property
+    def is_from_cache(self) -> bool:
+        """Are all weights in the Hub's cache?"""
+        return bool(self.repos) and all(is_from_cache(repo, folder) for repo, folder in self.repos)
 
     @property
     def can_arrive(self) -> bool:
         """Are there weights that are not here yet, nothing of them?"""
-        whole = [(repo, folder) for repo, folder in self.repos if not repo.is_adapter]
+        whole = [(repo, folder) for repo, folder in self.repos if not repo.is_adapter and not self.is_kept]
         return bool(whole) and all(
             missing_bytes(repo, folder) == self._weights_bytes(repo, folder) for repo, folder in whole
         )
@@ -65,6 +80,10 @@ class Parts:
         """Names of the model files that were begun and can be gone on with."""
         return [name for _, folder in self.repos for name, _ in begun_in(folder)]
 
+    @property
+    def _used_bytes(self) -> int:
+        return sum(count for _, folder in self.repos for _, count in begun_in(folder))
+
     @staticmethod
     def _weights_bytes(repo: Repo, folder: Path) -> int:
         return sum(file.bytes for file in repo.weights(folder))
@@ -76,13 +95,20 @@ class Parts:
     def download(self) -> Iterator[Progress]:
         """Fetch the weights of every repository."""
         for repo, folder in self.repos:
-            yield from download_weights(repo, folder)
+            yield from keep(repo, folder) if self.is_kept else download_weights(repo, folder)
 
     def download_adapters(self) -> Iterator[Progress]:
         """Fetch the weights of adapters, which are small."""
         for repo, folder in self.repos:
             if repo.is_adapter:
                 yield from download_weights(repo, folder)
+
+    def check(self, hashes: Mapping[str, str]) -> None:
+        """Compare what was read of each file of weights with what the Hub says. Raises LocalchatError."""
+        for repo, folder in self.repos:
+            for file in repo.weights(folder):
+                if file.sha256 and hashes.get(file.name, file.sha256) != file.sha256:
+                    raise wrong_file(folder / file.name)
 
     def discard(self) -> None:
         """Throw away what was downloaded."""
@@ -119,7 +145,7 @@ def _with_base(parts: Parts, base: str, may_be_folder: bool) -> Parts:
     if not REPO.fullmatch(base):
         what = f"the adapter's base {base[:80]} is not here" if base else "the adapter does not say what its base is"
         raise LocalchatError(what, "give its folder or repository with --base")
-    repo = read_repo(base, "main")
+    repo, _ = repo_or_cached(base, "main")
     repo.weights()
     folder = download_small(repo)
     return Parts(parts.folder, folder, (*parts.repos, (repo, folder)))

@@ -14,10 +14,11 @@ from localchat.plan.facts import subject_of
 from localchat.plan.plan import Plan
 from localchat.plan.wish import Wish
 from localchat.plan.works import Subject
+from localchat.pull.cached import repo_or_cached
 from localchat.pull.decide import subject_for, types_for
 from localchat.pull.gguf_choice import Reader, subject_of_variants, understood
 from localchat.pull.gguf_repo import headers_folder, is_of_files, offered_by
-from localchat.pull.hub import Repo, read_repo
+from localchat.pull.hub import Repo
 from localchat.pull.parts import Parts, parts_of_folder, parts_of_repo
 from localchat.pull.source import Folder, ModelFilePath, Source, parse, with_type
 
@@ -65,7 +66,7 @@ def preview(text: str, revision: str | None, base: str | None, wish: Wish) -> It
         yield Preview(source.name, subject, source.entry.download_bytes, is_made=True)
     elif isinstance(source.place, Folder):
         yield from _of_parts(source, parts_of_folder(source.place.path, base), wish)
-    elif is_of_files(source, repo := read_repo(source.place.repo, source.place.revision)):
+    elif is_of_files(source, repo := repo_or_cached(source.place.repo, source.place.revision)[0]):
         yield from _of_files(source, repo, wish)
     else:
         yield from _of_parts(source, parts_of_repo(repo, base), with_type(source, wish))

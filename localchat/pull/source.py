@@ -60,6 +60,8 @@ class Making:
     """llama.cpp's importance matrix."""
     allow_requantize: bool = False
     """May a model file of few bits be quantized again?"""
+    keep_checkpoint: bool = False
+    """Do the weights of a repository stay, in the Hub's cache?"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,13 +25,17 @@ from localchat.library import Check, Installed, Receipt
 from localchat.paths import is_safe_name
 from localchat.pull.checking import hashing, shown
 from localchat.pull.events import Progress
+from localchat.pull.rebuilding import check_rebuilt
 
 Verifying = Generator[Progress, None, tuple[Check, ...]]
 END_ROLES = ("eos", "eot", "eom")
 
 
-def verify(installed: Installed) -> Verifying:
-    """All checks of an installed model, failed ones among them; none is raised."""
+def verify(installed: Installed, rebuild_threads: int = 0) -> Verifying:
+    """All checks of an installed model, failed ones among them; none is raised.
+
+    With so many threads every tensor is made once more from the source, where that is on this machine.
+    """
     sha256 = yield from hashing(installed.path)
     checks = [_check_hash(sha256, installed.receipt)]
     try:
@@ -41,7 +45,7 @@ def verify(installed: Installed) -> Verifying:
     checks.append(Check("header", "passed", f"{len(model.tensors):,} tensors and {len(model.metadata):,} facts"))
     checks += check_words(model, installed.receipt)
     yield Progress("check", "vocabulary", 0, model.file_bytes)
-    checks += yield from _check_weights(model, installed.receipt)
+    checks += yield from _check_weights(model, installed.receipt, rebuild_threads)
     return tuple(checks)
 
 
@@ -97,7 +101,7 @@ def _check_stop(model: ModelFile, asked: Asked, receipt: Receipt) -> Check:
     return Check("stop", "noted", f"a turn ends with the text {stops[0]!r}, at which replies do not stop")
 
 
-def _check_weights(model: ModelFile, receipt: Receipt) -> Verifying:
+def _check_weights(model: ModelFile, receipt: Receipt, threads: int) -> Verifying:
     """Rows against the source where it is as it was, else only that they are numbers."""
     source, why = yield from _source(model, receipt)
     if source is None:
@@ -107,7 +111,13 @@ def _check_weights(model: ModelFile, receipt: Receipt) -> Verifying:
         except LocalchatError as error:  # a type that ggml has no way back from
             return Check("finite", "noted", f"not looked at, since {error}"), rows
         return (*finite, rows)
-    return (yield from shown(check_rows(source.tensors, Files(source.inputs), model)))
+    found = yield from shown(check_rows(source.tensors, Files(source.inputs), model))
+    if not threads:
+        return found
+    try:
+        return (*found, (yield from check_rebuilt(source, model, threads)))
+    except LocalchatError as error:
+        return (*found, Check("rebuilt", "failed", str(error)))
 
 
 def _source(model: ModelFile, receipt: Receipt) -> Generator[Progress, None, tuple[Layout | None, str]]:
