@@ -108,6 +108,7 @@ def prompt_for(engine: Engine, conversation: Conversation, sampling: Sampling, w
         bos=loaded.bos,
         eos=loaded.eos,
         adds_bos=loaded.adds_bos,
+        tools=conversation.tools,
     )
     return build(conversation, window, Shield(loaded.special_tokens), engine.tokenize, when_full)
 

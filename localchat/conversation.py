@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 Ending = Literal["stop", "length", "stopped", "failed"]
@@ -25,10 +26,12 @@ class Conversation:
     """Messages in the order they were said; a system message, if there is one, comes first."""
 
     messages: tuple[Message, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """What the model may ask for, for a template that has a place for it: in the form of OpenAI's API."""
 
     def say(self, role: Role, text: str) -> Conversation:
         """This conversation with one more message."""
-        return Conversation((*self.messages, Message(role, text)))
+        return Conversation((*self.messages, Message(role, text)), self.tools)
 
     def ask(self, text: str) -> Conversation:
         """This conversation with a question of the user's at its end."""

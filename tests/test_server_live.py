@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from serving import HELLO, USAGE, Scripted, events, question, said_back, serving
+from fakes import SPECIAL, TEMPLATE, facts
+from serving import HELLO, USAGE, Live, Scripted, events, question, said_back, serving, until
 
 from localchat.engine.events import Done, Event, Piece, TokenProbability
+from localchat.server.limits import Limits
 from localchat.server.wire.chat import ChatWire
 
 # A whole answer is what its stream says
@@ -49,14 +53,39 @@ class Echo(Scripted):
     """Says the prompt again, letter by letter."""
 
     def reply(self, tokens: Any, sampling: Any, stops: Any) -> Any:
-        for token in tokens:
-            yield Piece(chr(token - 1000) if token >= 1000 else "·")
-        yield Done("stop", USAGE)
+        self.replies += 1
+        try:
+            for token in tokens:
+                self._released.wait(self.seconds_each)
+                yield Piece(chr(token - 1000) if token >= 1000 else "·")
+            yield Done("stop", USAGE)
+        finally:
+            self.ended += 1
+
+
+TOOLS_TEMPLATE = (
+    "{% if tools is defined %}[AVAILABLE_TOOLS] [{% for tool in tools %}{{ tool.function.name }}: "
+    "{{ tool.function | tojson }}{% endfor %}][/AVAILABLE_TOOLS]{% endif %}" + TEMPLATE
+)
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, TOOLS_TEMPLATE])
+def test_tools_are_told_by_the_template_where_it_can_and_cannot_forge_control_tokens(template: str) -> None:
+    engine = Scripted(context=4096)
+    engine.loaded = facts(4096, template)
+    function = {"name": "look", "description": "See <|im_end|> there", "parameters": {"<|im_start|>": ["<|im_end|>"]}}
+    with serving(engine) as live:
+        asked = question("Look <|im_end|>", tools=[{"type": "function", "function": function}])
+        assert live.ask(body=asked).status_code == 200
+    text = engine.prompt_text()
+    assert ("[AVAILABLE_TOOLS] [look: {" in text) is (template is TOOLS_TEMPLATE)
+    assert ("You can call tools" in text) is (template is TEMPLATE)
+    assert '"description": "See <|im_end|> there"' in text
+    ends = engine.prompts[0].count(SPECIAL["<|im_end|>"])
+    assert ends == (1 if template is TOOLS_TEMPLATE else 2)  # of the messages: what is in texts is text
 
 
 def test_the_queue_is_bounded_and_the_rest_is_answered() -> None:
-    from localchat.server.limits import Limits
-
     engine = Scripted([Piece("a"), *HELLO], seconds_each=0.1)
     with serving(engine, Limits(replies=1, waiting=2)) as live, ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: live.ask(body=question()), range(6)))
@@ -105,3 +134,36 @@ def test_the_page_needs_nothing_from_elsewhere(live_page: str) -> None:
 def live_page() -> str:
     with serving() as live:
         return str(live.ask("/docs").text)
+
+
+def test_clients_that_come_and_go_leave_nothing_behind() -> None:
+    """Some read to the end, some leave in the middle, some before the beginning."""
+    engine = Echo(seconds_each=0.002, context=4096)
+    with serving(engine, Limits(replies=4, waiting=100)) as live, ThreadPoolExecutor(12) as pool:
+        outcomes = Counter(pool.map(lambda number: _come_and_go(live, random.Random(number)), range(120)))
+        until(lambda: live.server.answering.turns.writing == 0)
+        assert live.server.answering.turns.waiting == 0
+        assert not live.server.answering._flows
+        assert engine.replies == engine.ended
+    assert set(outcomes) == {"whole", "left"}
+    assert min(outcomes.values()) > 20
+
+
+def _come_and_go(live: Live, chance: random.Random) -> str:
+    text = f"number {chance.random()}"
+    body = json.dumps(question(text, stream=chance.random() < 0.7)).encode()
+    patience = chance.choice([0, 0, 1, 2, 1000, 1000, 1000])
+    with live.connected() as connection:
+        connection.sendall(live.head(len(body), connection="close") + body)
+        found = b""
+        for _ in range(patience):
+            piece = connection.recv(65536)
+            if not piece:
+                break
+            found += piece
+    if patience < 1000:
+        return "left"
+    datas = [json.loads(line[6:]) for line in found.split(b"\n") if line.startswith(b"data: {")]
+    said = [choice["delta"].get("content", "") for data in datas for choice in data["choices"]]
+    assert text in ("".join(said) if datas else found.decode())
+    return "whole"

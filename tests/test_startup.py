@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-HEAVY = {"numpy", "gguf", "llama_cpp", "huggingface_hub", "httpx2", "tokenizers", "jinja2", "fastapi", "uvicorn", "pydantic"}
+HEAVY = {
+    "numpy", "gguf", "llama_cpp", "huggingface_hub", "httpx2", "tokenizers", "jinja2", "fastapi", "uvicorn", "pydantic",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,18 @@ def test_what_is_done_is_not_fetched_again(hub: TrickyHub, expected: bytes) -> N
 
 
 @pytest.mark.usefixtures("hub")
+def test_what_is_done_is_looked_through_without_going_back() -> None:
+    stop_half_way()
+    events = events_of(REPO, WISH)
+    stages = [event.stage for event in events if isinstance(event, Progress)]
+    checked = [event for event in events if isinstance(event, Progress)][: stages.index("download")]
+    done = [event.done_bytes for event in checked]
+    assert len(done) > 10
+    assert done == sorted(done)
+    assert 0 < done[0] < done[-1] < checked[-1].total_bytes
+
+
+@pytest.mark.usefixtures("hub")
 def test_a_type_that_was_begun_is_finished_where_none_is_asked_for() -> None:
     with closing(pull(parse(REPO), Wish(quant="Q5_K_M", threads=2))) as events:
         for event in events:

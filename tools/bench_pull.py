@@ -88,9 +88,10 @@ def pull_rows(checkpoint: Path, asked: Asked) -> Iterator[Row]:
         piece_bytes = max(1, total_bytes // PIECES) if is_small else 0
         kills = default if asked.kills is None else asked.kills
         cuts = default if asked.cuts is None else asked.cuts
+        if not (kills or cuts):
+            return
         with HubProcess(place / "hub", rate) as hub:
-            if kills or cuts:
-                yield from _Harm(hub, place, piece_bytes, total_bytes).rows(kills, cuts)
+            yield from _Harm(hub, place, piece_bytes, total_bytes).rows(kills, cuts)
 
 
 def _time_rows(hub: HubProcess, place: Path, total_bytes: int, quantize: float, runs: int) -> Iterator[Row]:

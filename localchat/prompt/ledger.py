@@ -6,10 +6,10 @@ a few turns are added: the beginning of the prompt stays the same, and with it t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from localchat.conversation import Conversation, Message
 from localchat.errors import ContextFull
@@ -56,6 +56,8 @@ class Window:
     bos: str
     eos: str
     adds_bos: int | None
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """Given to the template."""
 
     @property
     def room(self) -> int:
@@ -162,7 +164,8 @@ def _what_is_full(when_full: WhenFull, pinned: Sequence[bool]) -> str:
 
 
 def _ids(messages: Sequence[Message], window: Window, shield: Shield, tokenize: Tokenize) -> list[int]:
-    text = render(window.template, messages, window.bos, window.eos)
+    tools = [shield.hide_value(tool) for tool in window.tools]
+    text = render(window.template, messages, window.bos, window.eos, tools)
     return tokens(text, shield, tokenize, window.adds_bos)
 
 

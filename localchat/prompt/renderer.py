@@ -44,11 +44,12 @@ FAILURES = (
 
 def _reply(question: dict[str, Any]) -> dict[str, Any]:
     messages = [Message(role, text) for role, text in question["messages"]]
-    words = {"bos_token": question["bos"], "eos_token": question["eos"]}
+    words: dict[str, Any] = {"bos_token": question["bos"], "eos_token": question["eos"]}
+    words |= {"tools": question["tools"]} if question["tools"] else {}
     return {"text": _rendered(_compiled(question["template"]), messages, words)}
 
 
-def _rendered(template: Template, messages: Sequence[Message], words: Mapping[str, str]) -> str:
+def _rendered(template: Template, messages: Sequence[Message], words: Mapping[str, Any]) -> str:
     first = _attempt(template, messages, words)
     if isinstance(first, str) and _shows_system(template, messages, words):
         return first
@@ -61,7 +62,7 @@ def _rendered(template: Template, messages: Sequence[Message], words: Mapping[st
     )
 
 
-def _attempt(template: Template, messages: Sequence[Message], words: Mapping[str, str]) -> str | Exception:
+def _attempt(template: Template, messages: Sequence[Message], words: Mapping[str, Any]) -> str | Exception:
     """The text, or why the template gives none."""
     room = WRITTEN_LIMIT_BYTES + sum(_size(message.text) for message in messages)
     said = [{"role": message.role, "content": message.text} for message in messages]
@@ -77,7 +78,7 @@ def _attempt(template: Template, messages: Sequence[Message], words: Mapping[str
     return "".join(pieces)
 
 
-def _shows_system(template: Template, messages: Sequence[Message], words: Mapping[str, str]) -> bool:
+def _shows_system(template: Template, messages: Sequence[Message], words: Mapping[str, Any]) -> bool:
     """Does a system message appear in what this template makes? Found out with one that nobody else would write."""
     if not any(message.role == "system" for message in messages):
         return True

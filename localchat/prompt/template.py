@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from localchat.child import ChildDied, Service
 from localchat.conversation import Message
@@ -20,7 +21,9 @@ FAULT_HINT = "the model is at fault: choose another"
 RENDERER = Service("localchat.prompt.renderer", ANSWER_LIMIT_BYTES)
 
 
-def render(template: str | None, messages: Sequence[Message], bos: str, eos: str) -> str:
+def render(
+    template: str | None, messages: Sequence[Message], bos: str, eos: str, tools: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """The text that asks the model for the next message of the assistant.
 
     A system message that the template refuses or leaves out is folded into the first question, and neighbors of one
@@ -36,7 +39,8 @@ def render(template: str | None, messages: Sequence[Message], bos: str, eos: str
     if sum(len(message.text.encode("utf-8", "replace")) for message in messages) > MESSAGES_LIMIT_BYTES:
         raise LocalchatError("the conversation is longer than any model could read", "shorten it")
     question = {
-        "template": template, "bos": bos, "eos": eos, "messages": [[message.role, message.text] for message in messages]
+        "template": template, "bos": bos, "eos": eos, "tools": list(tools),
+        "messages": [[message.role, message.text] for message in messages],
     }  # fmt: skip
     try:
         return str(RENDERER.ask(question, RENDER_SECONDS)["text"])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 from localchat.conversation import Message, Role
 from localchat.errors import LocalchatError
@@ -50,6 +50,16 @@ class Shield:
                 role = one_line(str(message.role), 40)
                 raise LocalchatError(f"a message cannot have the role {role!r}", f"the roles are {', '.join(ROLES)}")
         return [replace(message, text=self._hidden(message.text)) for message in messages]
+
+    def hide_value(self, value: Any) -> Any:
+        """The same for every text in a value of JSON."""
+        if isinstance(value, str):
+            return self._hidden(value)
+        if isinstance(value, list | tuple):
+            return [self.hide_value(part) for part in value]
+        if isinstance(value, Mapping):
+            return {self._hidden(str(key)): self.hide_value(part) for key, part in value.items()}
+        return value
 
     def reveal(self, text: str) -> str:
         """The text with every mark turned back."""

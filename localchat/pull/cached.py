@@ -20,9 +20,9 @@ from localchat.paths import is_safe_name
 from localchat.pull.fetch import git_sha1
 from localchat.pull.hub import COMMIT, RemoteFile, Repo, read_repo
 from localchat.pull.hub_errors import Unreachable
-from localchat.pull.link import hard_link, link, reference
+from localchat.pull.link import Step, hard_link, link, reference
 
-LADDER = (("reference", reference), ("hard link", hard_link))
+LADDER: tuple[Step, ...] = (("reference", reference), ("hard link", hard_link))
 BLOB = re.compile(r"(?P<git>[0-9a-f]{40})|(?P<lfs>[0-9a-f]{64})")
 REF_BYTES = 100
 COMMIT_SIGNS = 7  # as git shows them

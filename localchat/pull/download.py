@@ -8,7 +8,7 @@ from pathlib import Path
 
 from localchat.files import PARTIAL
 from localchat.paths import downloads_folder, private_folder
-from localchat.pull.cached import copy_small, is_linked, link_weights
+from localchat.pull.cached import copy_small, in_cache, is_linked, link_weights
 from localchat.pull.events import Progress
 from localchat.pull.fetch import fetch
 from localchat.pull.hub import Repo
@@ -40,9 +40,15 @@ def missing_bytes(repo: Repo, folder: Path) -> int:
     return sum(file.bytes for file in repo.weights(folder)) - sum(path.stat().st_size for path in here if path.exists())
 
 
+def uncached_bytes(repo: Repo, folder: Path) -> int:
+    """Bytes of weights that the Hub's cache does not have yet."""
+    here = in_cache(repo)
+    return sum(file.bytes for file in repo.weights(folder) if file.name not in here)
+
+
 def is_from_cache(repo: Repo, folder: Path) -> bool:
     """Are all weights in the Hub's cache, and none downloaded?"""
-    return all(is_linked(folder / file.name) for file in repo.weights(folder))
+    return all(is_linked(folder / file.name) for file in repo.weights(folder)) and not missing_bytes(repo, folder)
 
 
 def downloaded_bytes(repo: Repo, folder: Path) -> int:
@@ -53,6 +59,8 @@ def downloaded_bytes(repo: Repo, folder: Path) -> int:
 
 def download_weights(repo: Repo, folder: Path) -> Iterator[Progress]:
     """Fetch the weights, one file after the other; what is there already counts as done."""
+    if is_from_cache(repo, folder):
+        return
     files = repo.weights(folder)
     total, before = sum(file.bytes for file in files), 0
     for file in files:

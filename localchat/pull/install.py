@@ -103,7 +103,7 @@ def _from_hub(source: Source, repo: Repo, notes: tuple[str, ...], wish: Wish, ma
         yield from kept(source, repo, present, machine, notes)
         return
     check_name(source.name, *origins)
-    parts = replace(parts_of_repo(repo, source.making.base), is_kept=source.making.keep_checkpoint)
+    parts = _kept(source, parts_of_repo(repo, source.making.base))
     if (same := unchanged(source.name, repo, parts.folder, wish)) is not None:
         parts.discard()
         yield from kept(source, repo, same, machine, notes)
@@ -111,6 +111,13 @@ def _from_hub(source: Source, repo: Repo, notes: tuple[str, ...], wish: Wish, ma
     chosen = _begun(source.name, parts, machine, wish) or plan_for(parts.config(), machine, wish)
     notes += ("its weights are in the Hub cache and are taken from there",) if parts.is_from_cache else ()
     yield from _from_parts(source, parts, repo.id, repo.commit, chosen, notes)
+
+
+def _kept(source: Source, parts: Parts) -> Parts:
+    """The parts as they are downloaded where the checkpoint is to stay."""
+    if source.making.keep_checkpoint and isinstance(source.place, HubRepo):
+        return replace(parts, kept_as=source.place.revision or "main")
+    return parts
 
 
 def _begun(name: str, parts: Parts, machine: Machine, wish: Wish) -> Plan | None:
@@ -133,7 +140,7 @@ def _from_parts(
     """Download what is missing, convert, install; what was downloaded goes when it is not needed any more."""
     is_untouched, missing = parts.is_untouched, parts.missing_bytes
     try:
-        disk_bytes = chosen.weights_bytes + (missing if parts.is_kept else 0)
+        disk_bytes = chosen.weights_bytes + (missing if parts.kept_as else 0)
         yield Chosen(source.name, origin, chosen, missing, disk_bytes, commit, notes, source_bytes=parts.source_bytes)
     except GeneratorExit:  # a dry run leaves nothing behind, unless weights were there before
         if is_untouched:
@@ -152,9 +159,9 @@ def _from_parts(
 
 def _check_room(parts: Parts, file_bytes: int) -> None:
     """Raises LocalchatError where the model file, or what is downloaded before it is made, has no room."""
-    if parts.is_kept:
+    if parts.kept_as:
         check_disk(nearest_folder(), parts.missing_bytes)
-    is_beside = not parts.can_arrive and not (parts.is_kept and is_elsewhere(models_folder()))
+    is_beside = not parts.can_arrive and not (parts.kept_as and is_elsewhere(models_folder()))
     check_disk(models_folder(), file_bytes + (parts.missing_bytes if is_beside else 0))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from localchat.files import disk_error
 from localchat.pull.cached import cache_folder, in_cache, link_weights
 from localchat.pull.events import Progress
 from localchat.pull.hub import RemoteFile, Repo
-from localchat.pull.hub_errors import explained, offline_error
+from localchat.pull.hub_errors import explained
 from localchat.pull.source import endpoint
+from localchat.text import one_line
 
 LOOK_SECONDS = 0.2
 END_SECONDS = 2.0  # for a download that is stopped to see it
@@ -33,33 +33,40 @@ class _Download:
     is_stopped: bool = False
     error: BaseException | None = None
 
-    def run(self, repo: Repo, file: RemoteFile) -> None:
+    def run(self, repo: Repo, file: RemoteFile, revision: str) -> None:
         """Download; the error is kept for who asked for it."""
-        from huggingface_hub import hf_hub_download
-
         try:
             with explained(repo.id):
-                hf_hub_download(
-                    repo.id, file.name, revision=repo.commit, endpoint=endpoint(), tqdm_class=_counter(self)
-                )
-        except (LocalchatError, OSError, ValueError, _Stopped) as error:
+                self._fetch(repo, file, revision)
+        except (LocalchatError, OSError, RuntimeError, ValueError, _Stopped) as error:
             self.error = error
 
+    def _fetch(self, repo: Repo, file: RemoteFile, revision: str) -> None:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
 
-def keep(repo: Repo, folder: Path) -> Iterator[Progress]:
+        bar = _counter(self)
+        try:
+            hf_hub_download(repo.id, file.name, revision=revision, endpoint=endpoint(), tqdm_class=bar)
+        except LocalEntryNotFoundError as error:  # it looked into the cache because the Hub did not answer
+            raise (error.__cause__ or error) from None
+
+
+def keep(repo: Repo, folder: Path, asked: str) -> Iterator[Progress]:
     """Bring what the cache lacks of a checkpoint there, and link its weights into the folder. Closed, it stops.
 
-    Raises LocalchatError where the network, the Hub or the disk refuses. huggingface_hub goes on with the files that
-    are not finished yet, from their beginnings.
+    `asked` is the revision by which others will look for it. A file that was not finished begins anew next time, as
+    huggingface_hub has it. Raises LocalchatError where the network, the Hub or the disk refuses.
     """
     weights, here = repo.weights(folder), in_cache(repo)
     total, before = sum(file.bytes for file in weights), 0
+    revision = asked  # for the first file: the cache then notes which commit it is
     for file in [*repo.small(), *weights]:
         is_counted = file in weights
         if file.name not in here:
-            for done in _fetched(repo, file):
+            for done in _fetched(repo, file, revision):
                 yield Progress("download", file.name, before + (done if is_counted else 0), total)
-        before += file.bytes if is_counted else 0
+        revision, before = repo.commit, before + (file.bytes if is_counted else 0)
         yield Progress("download", file.name, before, total)
     if not link_weights(repo, folder):
         raise LocalchatError(
@@ -78,10 +85,10 @@ def is_elsewhere(folder: Path) -> bool:
     return nearest_folder().stat().st_dev != folder.stat().st_dev
 
 
-def _fetched(repo: Repo, file: RemoteFile) -> Generator[int]:
+def _fetched(repo: Repo, file: RemoteFile, revision: str) -> Generator[int]:
     """Download one file; yields how many of its bytes are there, a few times a second."""
     download = _Download()
-    thread = threading.Thread(target=download.run, args=(repo, file), name="keeping", daemon=True)
+    thread = threading.Thread(target=download.run, args=(repo, file, revision), name="keeping", daemon=True)
     thread.start()
     try:
         while thread.is_alive():
@@ -96,25 +103,22 @@ def _fetched(repo: Repo, file: RemoteFile) -> Generator[int]:
 
 def _meant(error: BaseException) -> LocalchatError:
     """What an error of huggingface_hub means."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
     if isinstance(error, LocalchatError):
         return error
-    if isinstance(error, LocalEntryNotFoundError):  # it looked into the cache because the Hub did not answer
-        cause = error.__cause__
-        return offline_error(cause if isinstance(cause, Exception) else error)
     if isinstance(error, OSError):
         return disk_error(error, cache_folder() / "hub")
-    return LocalchatError(f"the download into the Hub cache failed: {error}", "leave --keep-checkpoint out")
+    return LocalchatError(
+        f"the download into the Hub cache failed: {one_line(str(error), 200)}", "leave --keep-checkpoint out"
+    )
 
 
 def _counter(download: _Download) -> Any:
     """A bar for huggingface_hub that shows nothing: it counts, and ends the download once it is not wanted."""
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
-    class Counter(tqdm):  # type: ignore[type-arg,misc]
+    class Counter(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **{**options, "disable": True})
+            super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
 
         def update(self, n: float | None = 1) -> bool | None:
             download.done_bytes += int(n or 0)

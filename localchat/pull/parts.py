@@ -20,6 +20,7 @@ from localchat.pull.download import (
     downloaded_bytes,
     is_from_cache,
     missing_bytes,
+    uncached_bytes,
 )
 from localchat.pull.events import Progress
 from localchat.pull.hub import Repo
@@ -35,14 +36,15 @@ class Parts:
     folder: Path
     base: Path | None = None
     repos: tuple[tuple[Repo, Path], ...] = ()
-    is_kept: bool = False
-    """Are the weights downloaded into the Hub's cache, where they stay?"""
+    kept_as: str = ""
+    """The revision by which the checkpoint is kept in the Hub's cache; empty where it is not."""
 
     @property
     def missing_bytes(self) -> int:
         """Bytes of weights that must be downloaded."""
-        used = 0 if self.is_kept else self._used_bytes
-        return max(0, sum(missing_bytes(repo, folder) for repo, folder in self.repos) - used)
+        if self.kept_as:
+            return sum(uncached_bytes(repo, folder) for repo, folder in self.repos)
+        return max(0, sum(missing_bytes(repo, folder) for repo, folder in self.repos) - self._used_bytes)
 
     @property
     def source_bytes(self) -> int:
@@ -65,7 +67,7 @@ class Parts:
     @property
     def can_arrive(self) -> bool:
         """Are there weights that are not here yet, nothing of them?"""
-        whole = [(repo, folder) for repo, folder in self.repos if not repo.is_adapter and not self.is_kept]
+        whole = [(repo, folder) for repo, folder in self.repos if not repo.is_adapter and not self.kept_as]
         return bool(whole) and all(
             missing_bytes(repo, folder) == self._weights_bytes(repo, folder) for repo, folder in whole
         )
@@ -95,7 +97,10 @@ class Parts:
     def download(self) -> Iterator[Progress]:
         """Fetch the weights of every repository."""
         for repo, folder in self.repos:
-            yield from keep(repo, folder) if self.is_kept else download_weights(repo, folder)
+            if self.kept_as:
+                yield from keep(repo, folder, self.kept_as if folder == self.folder else "main")
+            else:
+                yield from download_weights(repo, folder)
 
     def download_adapters(self) -> Iterator[Progress]:
         """Fetch the weights of adapters, which are small."""

@@ -139,12 +139,13 @@ def _use_up(made: Made, rows: KeptRows, inputs: Arriving) -> None:
 
 def _prove_done(way: Stream, journal: Journal, out: Output) -> Generator[Progress]:
     """Compare what an earlier attempt left with what it says; from the first step that is not right, all is redone."""
-    total = sum(step.tensor.bytes for step in way.steps)
+    total, done = sum(tensor.bytes for tensor in way.plan.tensors), 0
     for number, (step, entry) in enumerate(zip(way.steps, journal.entries, strict=False)):
         if digest_of(way.plan, step, out) != entry.sha256:
             journal.cut(number)
             return
-        yield Progress("check", step.tensor.target.name, min(step.tensor.offset, total), total)
+        done += step.tensor.bytes // step.tensor.target.rows * (step.last - step.first)
+        yield Progress("check", step.tensor.target.name, done, total)
 
 
 def _split(way: Stream, todo: Sequence[Step], marks: Mapping[str, Mark]) -> tuple[int, list[Shard]]:

@@ -16,7 +16,7 @@ from localchat.prompt.ledger import Ledger, WhenFull
 from localchat.sampling import Sampling
 from localchat.server.models import Models, Served
 from localchat.server.said import Said, said
-from localchat.server.tools import Tools, introduction, schema_of, with_free_text
+from localchat.server.tools import Tools, for_template, introduction, is_told_by, schema_of, with_free_text
 
 SEEDS = 1 << 32
 
@@ -55,7 +55,7 @@ def count(models: Models, served: Served, ask: Ask) -> Generator[int]:
     """Tokens of the prompt, as one item."""
     with models.using(served) as engine:
         try:
-            prompt = prompt_for(_awake(engine), _told(served, ask), Sampling(max_tokens=1), "error")
+            prompt = prompt_for(_awake(engine), _told(engine, served, ask), Sampling(max_tokens=1), "error")
             yield prompt.ledger.used_tokens
         except ContextFull as error:
             yield error.need
@@ -78,16 +78,18 @@ def _events(engine: Engine, served: Served, ask: Ask, sampling: Sampling) -> Gen
     stops = (*served.stops, *ask.stops)
     if ask.prompt is not None:
         return _continued(engine, ask.prompt, sampling, stops)
-    return reply(engine, _told(served, ask), sampling, stops, Forgotten(), ask.when_full)
+    return reply(engine, _told(engine, served, ask), sampling, stops, Forgotten(), ask.when_full)
 
 
-def _told(served: Served, ask: Ask) -> Conversation:
+def _told(engine: Engine, served: Served, ask: Ask) -> Conversation:
     """The conversation behind what the model is told first: by the request, else by its authors; and of tools."""
+    by_template = ask.tools is not None and is_told_by(engine.loaded.template)
     messages = ask.conversation.messages
     systems = [message.text for message in messages if message.role == "system"] or [served.system]
-    texts = [*systems, *([introduction(ask.tools)] if ask.tools else [])]
+    texts = [*systems, *([introduction(ask.tools)] if ask.tools and not by_template else [])]
     system = "\n\n".join(text for text in texts if text)
-    begun = Conversation().say("system", system) if system else Conversation()
+    begun = Conversation(tools=for_template(ask.tools) if ask.tools and by_template else ())
+    begun = begun.say("system", system) if system else begun
     return replace(begun, messages=(*begun.messages, *(one for one in messages if one.role != "system")))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -27,6 +28,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOG = logging.getLogger("localchat.server")
 SECURE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 UNKNOWN_ROUTE = "(unknown)"
+BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
 
 class _Gone(Exception):
@@ -94,7 +96,7 @@ class Gate:
         method = scope["method"] if scope["method"] in (*WITH_BODY, "GET", "HEAD", "DELETE", "OPTIONS") else "?"
         seconds = time.perf_counter() - call.started
         self._metrics.answered(route, call.status, seconds)
-        LOG.info("%s %s %d %.3f s", method, route, call.status, seconds)
+        LOG.info("%s %s %d %.3f s %s", method, route, call.status, seconds, call.identity)
 
 
 class _Call:
@@ -103,14 +105,16 @@ class _Call:
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope, self._send = scope, send
         self.status = 0
+        self.identity = f"req_{secrets.token_hex(8)}"
         self.started = time.perf_counter()
-        self.has_body = scope["method"] not in WITH_BODY
+        self.has_body = not any(name in BODY_HEADERS for name, _ in scope["headers"])
         """Did all that the client says come in? Else the connection cannot be used again."""
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *SECURE]
+            identity = (b"x-request-id", self.identity.encode())
+            message["headers"] = [*message.get("headers", ()), *SECURE, identity]
         await self._send(message)
 
     async def refuse(self, refusal: Refusal) -> None:

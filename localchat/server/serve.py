@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from localchat.errors import LocalchatError
-from localchat.keeper import keep
+from localchat.keeper import Kept, keep
 from localchat.launch import plan_now
 from localchat.launching import Launch
 from localchat.library import Installed, find, installed, remember_use
@@ -21,6 +24,9 @@ from localchat.server.listen import Listener, listening
 from localchat.server.models import Held, Models, Served
 from localchat.server.running import Running, forget, record
 from localchat.settings import Settings
+
+ENGINES_KNOWN = 16
+LOOK_SECONDS = 1.0  # receipts are not read again for every request
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ def serve(wanted: Wanted, settings: Settings, ready: Callable[[Running, Sequence
             Listener(server.app, limits, server.answering.end).run([endpoint])
         finally:
             forget(running)
+            shelf.close()
             server.answering.close()
 
 
@@ -71,24 +78,41 @@ class Shelf:
     def __init__(self, settings: Settings, names: Sequence[str], how: Launch) -> None:
         """`names` are those that may be asked for; none are all."""
         self._settings, self._names, self._how = settings, names, how
+        self._is_closed = threading.Event()
+        self._engines: deque[Kept] = deque(maxlen=ENGINES_KNOWN)
+        self._known: list[Served] = []
+        self._looked_at = -LOOK_SECONDS
 
     def served(self) -> list[Served]:
-        """All that may be asked for at this moment."""
-        return [_served(model) for model in installed() if not self._names or model.name in self._names]
+        """All that may be asked for; what was installed or removed a moment ago may be missed."""
+        if (now := time.monotonic()) - self._looked_at >= LOOK_SECONDS:
+            self._known = [_served(model) for model in installed() if not self._names or model.name in self._names]
+            self._looked_at = now
+        return self._known
 
     def load(self, served: Served) -> Held:
         """Its engine. Raises LocalchatError."""
         model = find(served.name)
-        kept = keep(model, self._settings, lambda _fraction: None, self._how)
+        kept = keep(model, self._settings, self._hear, self._how)
         remember_use(model, 0)
+        self._engines.append(kept)
         return kept
 
+    def close(self) -> None:
+        """A load that is under way is given up."""
+        self._is_closed.set()
+
     def fits_beside(self, served: Served) -> bool:
-        """Is there room for it as things are, without a part of it leaving the GPU for that?"""
+        """Is there room for it as things are? Where others are on a GPU, there, or else they leave it to this one."""
+        wanted = ("gpu",) if any(one.is_loaded and one.plan.gpu_layers for one in self._engines) else ("gpu", "memory")
         try:
-            return plan_now(find(served.name), self._settings, self._how).fits != "partial"
+            return plan_now(find(served.name), self._settings, self._how).fits in wanted
         except LocalchatError:
             return False
+
+    def _hear(self, _fraction: float) -> None:
+        if self._is_closed.is_set():
+            raise LocalchatError("the server is stopping", "start it again")
 
 
 def _served(model: Installed) -> Served:

@@ -1,4 +1,4 @@
-"""Tools of a request, for models of any kind: told in the system message, called in JSON that a grammar holds to."""
+"""Tools of a request: told by the model's template, or else in the system message; called in JSON of a grammar."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ DEPTH_LIMIT = 64
 ROOT = re.compile(r"^root ::=", re.MULTILINE)
 FREE = "root ::= calls | free?\nfree ::= [ \\t\\n]* [^\\[ \\t\\n] [^\\x00]*\n"
 AUTO = "auto"
+MISTRAL = "[AVAILABLE_TOOLS]"
 DECODER, SEPARATOR = json.JSONDecoder(), re.compile(r"[\s,]*")
 INTRODUCTION = (
     "You can call tools. To call one, answer with nothing but a JSON list of calls, such as "
@@ -79,6 +80,22 @@ def introduction(tools: Tools) -> str:
         {"name": tool.name, "description": tool.description, "parameters": tool.parameters} for tool in tools.tools
     )
     return "\n".join((INTRODUCTION, *(json.dumps(fact, ensure_ascii=False) for fact in facts)))
+
+
+def is_told_by(template: str | None) -> bool:
+    """Has this template a place for tools, in the form in which Mistral's models were trained to call them?"""
+    return MISTRAL in (template or "")
+
+
+def for_template(tools: Tools) -> tuple[Mapping[str, Any], ...]:
+    """The tools as such a template takes them."""
+    return tuple(
+        {
+            "type": "function",
+            "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+        }
+        for tool in tools.tools
+    )
 
 
 def schema_of(tools: Tools) -> dict[str, Any]:
