@@ -132,9 +132,7 @@ class ScriptedContext:
     def ready(self) -> None:
         self.is_aborted = False
 
-    def decode(
-        self, parts: Sequence[Part], report: Callable[[float], None] | None = None
-    ) -> tuple[str, list[range]]:
+    def decode(self, parts: Sequence[Part], report: Callable[[float], None] | None = None) -> tuple[str, list[range]]:
         self._check(parts)
         if report:
             report(0.5)
