@@ -10,6 +10,11 @@ class LocalchatError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    @property
+    def sentences(self) -> str:
+        """Both, one behind the other. The first may begin with a name, which stays as it is."""
+        return f"{self}. {self.hint[:1].upper()}{self.hint[1:]}."
+
 
 class BadFile(LocalchatError):
     """A file that is not what its name or header claims."""

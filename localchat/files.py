@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -81,8 +82,7 @@ def writing(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
     deleted when the body fails or is stopped. Raises LocalchatError in plain words when the disk is full or the folder
     cannot be written, or when there is something at `path` that is no ordinary file.
     """
-    if path.exists() and not path.is_file():
-        raise LocalchatError(f"{path} is no ordinary file", "choose another name to write to")
+    check_ordinary(path)
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         yield partial
@@ -94,6 +94,12 @@ def writing(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def check_ordinary(path: Path) -> None:
+    """Raises LocalchatError where there is something else than a file at this path, which is never replaced."""
+    if path.exists() and not path.is_file():
+        raise LocalchatError(f"{path} is no ordinary file", "choose another name to write to")
+
+
 def put_in_place(partial: Path, path: Path, *, is_synced: bool = True) -> None:
     """Give a file that is complete its name, whatever happens to the machine. Raises OSError."""
     if is_synced:
@@ -101,6 +107,14 @@ def put_in_place(partial: Path, path: Path, *, is_synced: bool = True) -> None:
     partial.replace(path)
     if is_synced:
         _sync(path.parent)
+
+
+def make_hollow(path: Path, count: int) -> None:
+    """Make a file of so many bytes that takes no room until something is written to it. Raises OSError."""
+    path.write_bytes(b"")
+    if os.name == "nt":  # it keeps room for holes unless it is told that a file has some
+        subprocess.run(["fsutil", "sparse", "setflag", str(path)], capture_output=True, check=False)
+    os.truncate(path, count)
 
 
 def write_text(path: Path, text: str) -> None:

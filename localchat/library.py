@@ -172,10 +172,19 @@ def remember_use(model: Installed, tokens_per_second: float) -> None:
     write_text(model.folder / USE, json.dumps({"last_used_at": now(), "tokens_per_second": rate}) + "\n")
 
 
+def is_broken(path: Path) -> bool:
+    """Does it refer to a file that is gone, or on a disk that does not answer?"""
+    try:
+        path.stat()
+    except OSError:
+        return path.is_symlink()
+    return False
+
+
 def _open(folder: Path) -> Installed:
     receipt = _receipt(read_json(folder / RECEIPT), folder.name)
     path = safe_join(folder, receipt.file) if not (folder / receipt.file).is_symlink() else folder / receipt.file
-    if path.is_symlink() and not path.exists():
+    if is_broken(path):
         raise BadFile(
             f"{folder.name} refers to {path.readlink()}, which is gone",
             f"put it back, or run: localchat remove {folder.name}",

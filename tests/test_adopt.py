@@ -196,6 +196,13 @@ def test_a_model_of_ollama_is_linked_with_its_manner(place: Place, chatml_file: 
     assert digest(found.path) == digest(chatml_file)
 
 
+def test_a_model_whose_name_is_no_unicode_is_adopted_all_the_same(place: Place, chatml_file: Path) -> None:
+    ollama(place).model(f"{OWN}/a\udcffb/latest", model=chatml_file.read_bytes())
+    (found,) = find(place)
+    assert "which calls it a\ufffdb" in adopted(found).receipt.notes[0]
+    assert library.find(found.name).receipt.sampling == {}
+
+
 def test_a_blob_that_is_not_its_digest_is_not_kept(place: Place, chatml_file: Path) -> None:
     shop = ollama(place)
     shop.model(f"{OWN}/liar/latest", model=chatml_file.read_bytes())

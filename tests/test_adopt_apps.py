@@ -112,6 +112,7 @@ def test_the_hubs_cache_is_where_the_hubs_client_has_it(tmp_path: Path) -> None:
     assert hub_cache.folders(place(tmp_path, "win32")) == [tmp_path / ".cache/huggingface/hub"]
     assert hub_cache.folders(place(tmp_path, HF_HOME="/hf")) == [Path("/hf/hub")]
     assert hub_cache.folders(place(tmp_path, HF_HOME="/hf", HF_HUB_CACHE="/cache")) == [Path("/cache")]
+    assert hub_cache.folders(place(tmp_path, HF_HOME="~/hf")) == [tmp_path / "hf/hub"]
 
 
 def test_llama_cpp_has_a_cache_of_its_own(tmp_path: Path) -> None:
@@ -268,6 +269,7 @@ def test_of_two_names_of_a_file_the_one_with_a_manner_comes_first(shop: OllamaFo
         ({"t": float("nan"), "k": None}, {}, ()),
         ({"stop": ["a", "", 5, "a", "b" * 999]}, {}, ("a",)),
         ({"stop": {"a": 1}}, {}, ()),
+        ({"stop": ["\ud800", "a"]}, {}, ("a",)),
     ],
 )
 def test_only_what_makes_sense_here_is_taken_over(

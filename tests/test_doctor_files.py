@@ -15,7 +15,7 @@ import pytest
 from localchat import paths
 from localchat.cli import main
 from localchat.doctor import files
-from localchat.doctor.files import check_history, check_home, check_models, check_settings
+from localchat.doctor.files import check_downloads, check_history, check_home, check_models, check_settings
 from localchat.doctor.finding import Finding
 from localchat.doctor.machine import check_disk
 from localchat.history.schema import connect
@@ -176,3 +176,16 @@ def test_a_source_with_words_of_the_shell_stays_one_word(home: Path, model: Path
 def test_on_a_full_disk_the_model_that_was_not_used_for_longest_may_go(home: Path) -> None:
     full = Hardware("linux", Processor("CPU", 4, 8), Memory(1 << 34, 1 << 33), disk_free_bytes=0)
     assert only(check_disk(full, home)).fix == "localchat remove mine"
+
+
+# Downloads
+
+
+def test_what_stopped_pulls_have_left_is_told(tmp_path: Path) -> None:
+    assert check_downloads(tmp_path / "downloads") == []
+    (tmp_path / "downloads" / "acme--tiny@0123").mkdir(parents=True)
+    assert check_downloads(tmp_path / "downloads") == []
+    (tmp_path / "downloads" / "acme--tiny@0123" / "tiny.Q8_0.gguf.partial").write_bytes(bytes(2048))
+    finding = only(check_downloads(tmp_path / "downloads"))
+    assert finding.state == "note"
+    assert "keep up to 2.0 KiB in" in finding.sentence

@@ -133,7 +133,7 @@ def test_parts_of_two_models_are_not_joined(parts: list[Path]) -> None:
 
 
 def test_parts_on_this_disk_are_a_layout_too(parts: list[Path], chatml_file: Path, tmp_path: Path) -> None:
-    layout = layout_of([read_header(part) for part in parts])
+    layout = layout_of(joined([read_header(part) for part in parts]))
     for _ in write(layout, out := tmp_path / "whole.gguf", threads=2):
         pass
     assert out.read_bytes() == chatml_file.read_bytes()

@@ -46,3 +46,17 @@ def test_a_type_or_a_file_can_be_named(capsys: Captured) -> None:
         assert facts(capsys, text)["quant"] == "Q4_K_M"
     assert main(["plan", f"{REPO}:Q2_K"]) == 1
     assert "has no Q2_K" in capsys.readouterr().err
+
+
+def test_a_type_behind_a_colon_holds_for_a_checkpoint_too(capsys: Captured) -> None:
+    found = facts(capsys, "teknium/OpenHermes-2.5-Mistral-7B:Q3_K_M")
+    assert (found["model"], found["quant"]) == ("openhermes-2.5-mistral-7b", "Q3_K_M")
+
+
+def test_parts_on_this_disk_are_planned_as_the_model_that_they_are(
+    capsys: Captured, tmp_path: Path, chatml_file: Path
+) -> None:
+    found = facts(capsys, str(tmp_path / "hub" / REPO / "Q8_0/tiny-Q8_0-00001-of-00003.gguf"))
+    assert (found["model"], found["quant"]) == ("tiny", "Q8_0")
+    assert found["layers"] == facts(capsys, str(chatml_file))["layers"]
+    assert found["disk_bytes"] == facts(capsys, f"{REPO}:Q8_0")["disk_bytes"]

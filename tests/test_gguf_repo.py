@@ -14,10 +14,11 @@ from pull_hub import TrickyHub, ranges
 from tiny import refused
 
 from localchat.errors import LocalchatError
+from localchat.gguf_file import read_header
 from localchat.library import installed
 from localchat.paths import downloads_folder, models_folder
 from localchat.plan.wish import Wish
-from localchat.pull import decide, gguf_choice
+from localchat.pull import decide, gguf_choice, gguf_repo
 from localchat.pull import ranges as ranged
 from localchat.pull.events import Chosen, Progress, Ready
 from localchat.pull.hub import read_repo
@@ -153,6 +154,18 @@ def test_a_file_whose_name_tells_nothing_is_known_by_its_header(root: Path) -> N
     assert pulled(wish=Wish(quant="Q8_0", size_bytes=1 << 30)).receipt.quant == "Q8_0"
 
 
+def test_of_two_that_say_one_type_the_one_that_was_planned_is_taken(root: Path, files: dict[str, Path]) -> None:
+    for path in (root / REPO).iterdir():
+        path.unlink()
+    (root / REPO / "tiny.Q4_K_M.gguf").symlink_to(files["Q4_K_M"])
+    end = read_header(files["Q2_K"]).spans["general.file_type"][1]
+    data = bytearray(files["Q2_K"].read_bytes())
+    data[end - 4 : end] = (15).to_bytes(4, "little")  # Q4_K_M
+    (root / REPO / "tiny.IQ1_S.gguf").write_bytes(data)
+    model = pulled(wish=Wish(threads=2, size_bytes=len(data) + 1))
+    assert sha256(model.path) == hashlib.sha256(data).hexdigest()
+
+
 def test_a_mix_of_its_own_keeps_its_name(root: Path, files: dict[str, Path]) -> None:
     (root / REPO / "tiny.Q4_K_L.gguf").symlink_to(files["Q4_K_M"])
     assert pulled(wish=Wish(quant="Q4_K_L")).path.name == "tiny.Q4_K_L.gguf"
@@ -210,6 +223,27 @@ def test_a_download_that_was_stopped_goes_on(hub: TrickyHub, files: dict[str, Pa
     assert sha256(ready.model.path) == sha256(files["Q8_0"])
 
 
+def test_two_types_can_be_pulled_at_the_same_time(files: dict[str, Path]) -> None:
+    first = events(f"{REPO}:Q8_0", name="first")
+    while not (isinstance(event := next(first), Progress) and event.done_bytes):
+        pass
+    second = pulled(f"{REPO}:Q4_K_M", name="second")
+    *_, ready = first
+    assert isinstance(ready, Ready)
+    assert [sha256(model.path) for model in (ready.model, second)] == [sha256(files["Q8_0"]), sha256(files["Q4_K_M"])]
+    assert not list(downloads_folder().iterdir())
+
+
+def test_what_was_begun_of_another_type_goes() -> None:
+    with closing(events(f"{REPO}:Q8_0")) as stream:
+        while not (isinstance(event := next(stream), Progress) and event.done_bytes):
+            pass
+    (begun,) = downloads_folder().iterdir()
+    (begun / "whole.gguf.partial.lock").touch()  # as a process that is killed leaves it
+    pulled(f"{REPO}:Q4_K_M")
+    assert not list(downloads_folder().iterdir())
+
+
 @pytest.mark.parametrize("lie", ["wrong-hash", "short-body"])
 def test_a_lying_hub_installs_nothing(hub: TrickyHub, lie: str) -> None:
     hub.lie = lie  # type: ignore[assignment]
@@ -235,6 +269,16 @@ def test_what_is_installed_is_not_fetched_again(hub: TrickyHub) -> None:
     assert (chosen.is_present, chosen.commit) == (True, model.receipt.commit)
     assert ready == Ready(model)
     assert not any("/resolve/" in served.path for served in hub.requests[asked:])
+
+
+@pytest.mark.usefixtures("hub")
+def test_what_is_installed_is_up_to_date_though_memory_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise LocalchatError("it does not fit", "close other programs")
+
+    model = pulled()
+    monkeypatch.setattr(gguf_repo, "make_plan", full)
+    assert list(events()) == [Ready(model)]
 
 
 def test_a_commit_that_changes_only_words_is_only_noted(root: Path, hub: TrickyHub) -> None:

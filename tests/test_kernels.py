@@ -18,7 +18,7 @@ from localchat.doctor.kernels import check_kernels
 from localchat.errors import LocalchatError
 from localchat.kernels import library
 from localchat.kernels.build import FOLDER, LIBRARY, NotBuilt, build, compiler
-from localchat.kernels.library import Kernels, find, is_built, kernels
+from localchat.kernels.library import Kernels, find, kernels
 from localchat.kernels.quantize import KINDS, Job, quantize, quantize_in_lanes, quantize_stored
 from localchat.llama import quantize as ggml
 from localchat.llama.libraries import library_folder
@@ -59,7 +59,7 @@ def assert_same(kind: Type, rows: Floats, importance: Floats | None, name: str) 
 
 
 def test_where_there_is_a_compiler_the_kernels_are_built() -> None:
-    assert is_built() or compiler() is None, kernels().reason
+    assert kernels().lanes or compiler() is None, kernels().reason
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.name)
@@ -190,7 +190,7 @@ def test_a_library_of_other_code_is_not_used(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(library, "fingerprint", lambda: "another")
     found = find(FOLDER / LIBRARY)
     assert found.lanes == ()
-    assert not is_built() or (found.reason, found.can_be_built) == (
+    assert not kernels().lanes or (found.reason, found.can_be_built) == (
         "libquantize.so was built from other code than this",
         True,
     )

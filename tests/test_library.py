@@ -225,6 +225,18 @@ def test_a_linked_file_stays_where_it_was_linked_from(how: Any, tmp_path: Path) 
     assert installed() == []
 
 
+def test_a_reference_to_a_disk_that_does_not_answer_hides_its_model_and_no_other() -> None:
+    install("one")
+    link = install("two").path
+    link.unlink()
+    link.symlink_to("x" * 300)  # no name of a file: asking for it fails, and not because it is gone
+    assert [model.name for model in installed()] == ["one"]
+    with refused("two refers to"):
+        find("two")
+    remove("two")
+    assert not link.parent.exists()
+
+
 def test_what_is_unfinished_goes_and_what_is_finished_stays() -> None:
     (folder_for("new") / "new.gguf").write_bytes(b"half")
     discard_unfinished("new")

@@ -210,6 +210,7 @@ def test_this_machine(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None
     ("arguments", "field", "value"),
     [
         (["--quant", "q4_k_m"], "quant", "Q4_K_M"),
+        (["--quant", "q4_k"], "quant", "Q4_K_M"),
         (["--quant", "auto"], "quant", "Q6_K"),
         (["--context", "1024"], "context", 1024),
         (["--size", "4.5GiB"], "quant", "Q4_K_M"),

@@ -38,6 +38,19 @@ def test_a_repository_is_converted_and_its_download_thrown_away(chatml: Path, tm
     assert list(downloads_folder().iterdir()) == []
 
 
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    ("place", "words"), [("nowhere/out.gguf", "there is no folder"), ("there", "no ordinary file")]
+)
+def test_a_place_that_will_not_do_is_known_before_anything_arrives(tmp_path: Path, place: str, words: str) -> None:
+    (tmp_path / "there").mkdir()
+    events = []
+    with refused(words):
+        events += convert(parse(REPO), tmp_path / place, "Q8_0", 2)
+    assert not events
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "hub", "there"]
+
+
 def test_what_cannot_be_converted_is_one_sentence(chatml: Path, smollm2_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     cases = [

@@ -14,6 +14,7 @@ from serving import HELLO, USAGE, Live, Scripted, events, question, said_back, s
 
 from localchat.engine.events import Done, Event, Piece, TokenProbability
 from localchat.server.limits import Limits
+from localchat.server.metrics import Metrics
 from localchat.server.wire.chat import ChatWire
 
 # A whole answer is what its stream says
@@ -121,6 +122,24 @@ def test_the_log_and_the_counts_have_no_text_in_them(caplog: pytest.LogCaptureFi
     assert canary not in "".join(written) + counts
     assert 'localchat_requests_total{route="/v1/chat/completions",status="200"} 1' in counts
     assert "localchat_completion_tokens_total 3" in counts
+
+
+def test_counts_are_exact_however_large() -> None:
+    metrics = Metrics(completion_tokens=12_345_678)
+    assert "localchat_completion_tokens_total 12345678\n" in metrics.text(0, 0, {})
+
+
+def test_a_fault_of_ours_is_an_error_of_the_protocol_and_has_its_place_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    canary = "canary-4711"
+    with caplog.at_level(0, "localchat.server"), serving(Scripted([RuntimeError(canary)])) as live:
+        answer = live.ask(body=question())
+        assert live.ask("/v1/messages", {**question(), "max_tokens": 1}).json()["type"] == "error"
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    written = "".join(record.getMessage() for record in caplog.records if record.name == "localchat.server")
+    assert "RuntimeError" in written
+    assert canary not in written + answer.text
 
 
 def test_the_page_needs_nothing_from_elsewhere(live_page: str) -> None:

@@ -6,13 +6,17 @@ import asyncio
 import os
 import plistlib
 import stat
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from serving import Scripted, question, serving, until
 
+from localchat.engine.events import Loading
 from localchat.errors import LocalchatError, NoMemory
+from localchat.lifetime import GivenUp
 from localchat.server import running
 from localchat.server.access import access, is_loopback, refusal
 from localchat.server.models import Models, Served
@@ -90,8 +94,8 @@ class Shelves:
         self.made.append(Scripted())
         return self.made[-1]
 
-    def use(self, served: Served) -> None:
-        with self.models.using(served):
+    def use(self, served: Served, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        with self.models.using(served, is_wanted):
             pass
 
 
@@ -158,6 +162,86 @@ def test_who_waits_when_everything_ends_is_told() -> None:
             other.result(5)
 
 
+def test_who_leaves_while_waiting_for_a_model_has_nothing_loaded() -> None:
+    shelves, left = Shelves(fits=False), threading.Event()
+    with ThreadPoolExecutor(2) as pool, shelves.models.using(A):
+        first = pool.submit(shelves.use, B, lambda: not left.is_set())
+        until(lambda: shelves.models._is_making_room)
+        second = pool.submit(shelves.use, C, lambda: not left.is_set())
+        left.set()
+        for gone in (first, second):
+            with pytest.raises(Refusal, match="left"):
+                gone.result(5)
+        pool.submit(shelves.use, A).result(5)  # nobody is in the way any more
+    assert shelves.names == ["a"]
+
+
+class Sleepy(Scripted):
+    """One that was put away, and comes back when it may, or cannot."""
+
+    def __init__(self, failure: LocalchatError | None = None) -> None:
+        super().__init__()
+        self.failure, self.may_wake = failure, threading.Event()
+        self.wakes = 0
+
+    def wake(self) -> Iterator[Loading]:
+        if not self.is_loaded:
+            self.wakes += 1
+            yield Loading(0.5)
+            assert self.may_wake.wait(5)
+            if self.failure:
+                raise self.failure
+            self.is_loaded = True
+
+
+def test_one_that_comes_back_counts_as_there() -> None:
+    sleepy, names = Sleepy(), list[str]()
+
+    def load(served: Served) -> Scripted:
+        names.append(served.name)
+        return sleepy if served is A else Scripted()
+
+    models = Models(lambda: [A, B], load)
+    with models.using(A):
+        pass
+    sleepy.is_loaded = False
+    with ThreadPoolExecutor(2) as pool:
+
+        def use(served: Served) -> bool:
+            with models.using(served) as engine:
+                return engine.is_loaded
+
+        first = pool.submit(use, A)
+        until(lambda: sleepy.wakes)
+        second = pool.submit(use, B)
+        assert not second.done()
+        sleepy.may_wake.set()
+        assert first.result(5)
+        assert second.result(5)
+    assert names == ["a", "b"]
+    assert sleepy.is_closed  # the other one has come into its place, and not beside it
+
+
+def test_a_model_that_does_not_come_back_is_a_503_and_one_that_gave_up_is_loaded_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sleepies = [Sleepy(LocalchatError("/secret/path is damaged", "hint")), Sleepy(GivenUp("died", "hint")), Sleepy()]
+    for sleepy in sleepies:
+        sleepy.may_wake.set()
+    left = list(sleepies)
+    with serving(models=Models(lambda: [Served("parrot")], lambda _served: left.pop(0))) as live:
+        assert live.ask(body=question()).status_code == 200
+        sleepies[0].is_loaded = False
+        answer = live.ask(body=question())
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_not_loaded")
+        assert "secret" not in answer.text
+        assert "/secret/path is damaged" in caplog.text  # for whoever runs the server
+        sleepies[0].failure = GivenUp("died", "hint")
+        sleepies[1].is_loaded = True
+        assert live.ask(body=question()).status_code == 200
+    assert sleepies[0].is_closed
+
+
 # Access
 
 
@@ -209,6 +293,11 @@ def test_the_token_is_made_once_and_is_private(home: Path) -> None:
         running.own_token()
 
 
+def test_all_that_begin_at_the_same_moment_have_the_same_token() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: running.own_token(), range(8)))) == 1
+
+
 def test_another_process_of_the_same_number_is_not_the_server() -> None:
     assert running.find() is None
     one = running.record("127.0.0.1", 4000, has_own_token=True)
@@ -229,5 +318,6 @@ def test_services_quote_what_they_run() -> None:
     unit = systemd(["/opt/my python", "-m", 'a"b', "100%", "$HOME"], Path("/home/me/x y"))
     assert 'ExecStart="/opt/my python" "-m" "a\\"b" "100%%" "$$HOME"' in unit
     assert 'Environment="LOCALCHAT_HOME=/home/me/x y"' in unit
+    assert 'Environment="LOCALCHAT_HOME=/home/$me"' in systemd(["python"], Path("/home/$me"))  # no variable there
     facts = plistlib.loads(launchd(["python", "<x>"], Path("/x")).encode())
     assert facts["ProgramArguments"] == ["python", "<x>"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from localchat.server.refusal import Refusal, refusal_of
 from localchat.server.said import Begun, End, Said, Text, said
 from localchat.server.tools import Call, Tool, Tools, calls_in, chosen, schema_of, with_free_text
 from localchat.server.wire.chat import ChatRequest, conversation_of
-from localchat.server.wire.messages import MessagesRequest
+from localchat.server.wire.messages import Block, CountRequest, MessagesRequest, Turn
+from localchat.server.wire.responses import KEPT_CHARACTERS, Shelf
 
 LOOK = Tool("look", "Look it up.", {"type": "object", "properties": {"at": {"$ref": "#/$defs/x"}}, "$defs": {"x": {}}})
 
@@ -44,6 +46,16 @@ def test_calls_and_results_are_told_in_words() -> None:
     )
 
 
+def test_very_many_results_are_put_together_in_one_go() -> None:
+    """Each time the whole text again would take minutes, and meanwhile nobody else would be answered."""
+    results = [Block(type="tool_result")] * 150_000
+    turn = Turn.model_construct(role="user", content=results)
+    started = time.process_time()
+    asked = CountRequest.model_construct(messages=[turn], system=None, tools=None, tool_choice=None).ask()
+    assert time.process_time() - started < 3
+    assert asked.conversation.messages[0].text.count("returned") == len(results)
+
+
 def test_blocks_of_messages_are_told_in_words() -> None:
     body = {
         "model": "parrot", "max_tokens": 5, "system": [{"type": "text", "text": "Be kind."}], "messages": [
@@ -62,6 +74,15 @@ def test_blocks_of_messages_are_told_in_words() -> None:
         'I will.\n[{"name": "look", "arguments": {"at": 1}}]',
         "look returned: a tree",
     ]
+
+
+def test_a_choice_of_one_tool_that_names_none_is_refused() -> None:
+    body = {
+        "model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "Look."}],
+        "tools": [{"name": "look", "input_schema": {"type": "object"}}], "tool_choice": {"type": "tool"},
+    }  # fmt: skip
+    with pytest.raises(Refusal, match="must name it"):
+        MessagesRequest.model_validate(body).ask()
 
 
 @pytest.mark.parametrize(
@@ -165,6 +186,18 @@ def test_nonsense_of_a_model_is_no_call() -> None:
     tools = Tools((LOOK,))
     for text in ("[" * 100_000, "{", "null", '{"name": "look"}', '["look"]', '[{"name": 5}]'):
         assert calls_in(text, tools) == []
+
+
+def test_only_the_last_answers_are_kept() -> None:
+    shelf, text = Shelf(), "x" * (KEPT_CHARACTERS // 4)
+    for number in range(10):
+        shelf.keep([Message("user", text)], {"id": str(number)})
+    assert list(shelf._kept) == ["7", "8", "9"]
+    shelf.remove("9")
+    shelf.keep([Message("user", text)], {"id": "10"})
+    assert list(shelf._kept) == ["7", "8", "10"]  # what was forgotten leaves its room
+    shelf.keep([Message("user", text * 5)], {"id": "11"})
+    assert not shelf._kept
 
 
 def test_errors_say_nothing_of_this_machine() -> None:

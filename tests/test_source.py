@@ -71,6 +71,22 @@ def test_a_type_or_a_file_of_a_repository_can_be_named(text: str, place: HubRepo
 
 
 @pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("dolphin-2.2.1-mistral-7b.gguf", "dolphin-2.2.1-mistral-7b"),
+        ("mistral-7b-v0.1.gguf", "mistral-7b-v0.1"),
+        ("Tiny-7B-v0.1.Q4_K_M.gguf", "tiny-7b-v0.1"),
+        ("Tiny-Q8_0.GGUF", "tiny"),
+        ("Tiny-Q8_0-00002-of-00003.gguf", "tiny"),
+        ("Q8_0.gguf", "q8_0"),
+    ],
+)
+def test_a_file_on_this_disk_is_named_by_its_model(tmp_path: Path, file: str, name: str) -> None:
+    (tmp_path / file).touch()
+    assert parse(str(tmp_path / file)).name == name
+
+
+@pytest.mark.parametrize(
     "file", ["../x.gguf", "a/%2e%2e/x.gguf", "%2Fetc%2Fx.gguf", "x%00.gguf", "con.gguf", "a//x.gguf"]
 )
 def test_a_file_that_leads_elsewhere_is_refused(file: str) -> None:

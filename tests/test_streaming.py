@@ -11,16 +11,21 @@ import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from pull_hub import REPO, TrickyHub, publishing, ranges
+from test_imatrix import both, imatrix_bytes
 from test_pull import events_of, pulled
-from tiny import refused
+from test_pull_sources import ADAPTER, adapter, low_rank
+from tiny import refused, shard, with_json
 
 from localchat.convert import write as writing
 from localchat.convert.checkpoint import read_checkpoint
+from localchat.convert.imatrix import read_imatrix
 from localchat.convert.layout import layout
 from localchat.convert.write import write
 from localchat.library import installed
@@ -31,7 +36,7 @@ from localchat.pull import segments, streaming
 from localchat.pull.events import Chosen, Progress
 from localchat.pull.hub import RemoteFile, Repo
 from localchat.pull.install import pull
-from localchat.pull.source import parse
+from localchat.pull.source import Making, parse
 from localchat.pull.unfinished import alone, begun_in, unfinished
 
 WISH = Wish(quant="Q8_0", threads=2)
@@ -190,7 +195,7 @@ sys.path[:0] = {path!r}
 from localchat.plan.wish import Wish
 from localchat.pull import segments, streaming
 from localchat.pull.install import pull
-from localchat.pull.source import parse
+from localchat.pull.source import Making, parse
 segments.PIECE_BYTES = streaming.PIECE_BYTES = {piece}
 for event in pull(parse({repo!r}), Wish(quant="Q8_0", threads=2)):
     print(type(event).__name__, getattr(event, "done_bytes", 0), flush=True)
@@ -239,6 +244,32 @@ def test_what_was_damaged_meanwhile_is_made_again(expected: bytes) -> None:
 
 
 @pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize("what", ["weights", "config", "importance"])
+def test_what_was_begun_of_other_inputs_on_this_disk_is_not_gone_on_with(
+    what: str, tmp_path: Path, chatml: Path
+) -> None:
+    mine, wish, matrix = adapter(tmp_path / "mine", REPO), Wish(quant="Q4_K_M", threads=2), tmp_path / "imatrix.gguf"
+    columns = np.arange(1, 257, dtype=np.float32) ** 3
+    matrix.write_bytes(imatrix_bytes(both("blk.0.ffn_up.weight", columns, np.ones(1, np.float32))))
+    source = replace(parse(str(mine)), making=Making(imatrix=matrix))
+    with closing(pull(source, wish)) as events:
+        next(event for event in events if isinstance(event, Progress) and event.item == "blk.1.ffn_up.weight")
+    match what:
+        case "weights":
+            (mine / "adapter_model.safetensors").write_bytes(shard({name: 3 * one for name, one in low_rank().items()}))
+        case "config":
+            with_json(mine, "adapter_config.json", **{**ADAPTER, "lora_alpha": 9}, base_model_name_or_path=REPO)
+        case _:
+            matrix.write_bytes(imatrix_bytes(both("blk.0.ffn_up.weight", columns[::-1].copy(), np.ones(1, np.float32))))
+    for _ in pull(source, wish):
+        pass
+    result = layout(read_checkpoint(mine, "mine", chatml), "Q4_K_M", read_imatrix(matrix))
+    for _ in write(result, tmp_path / "expected.gguf", threads=2):
+        pass
+    assert outcome() == (tmp_path / "expected.gguf").read_bytes()
+
+
+@pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize("how", ["cut", "nonsense", "other", "marks", "state", "no rows", "no file"])
 def test_a_journal_that_is_damaged_loses_time_only(expected: bytes, how: str) -> None:
     path = stop_half_way()
@@ -268,6 +299,14 @@ def test_a_journal_that_is_damaged_loses_time_only(expected: bytes, how: str) ->
             events_of(REPO, WISH)
     pulled(REPO, WISH)
     assert outcome() == expected
+
+
+def test_holes_of_an_unfinished_file_still_need_room(tmp_path: Path) -> None:
+    place = unfinished(tmp_path, "a.gguf")
+    assert place.disk_bytes == 0
+    with place.path.open("wb") as file:
+        file.truncate(10 << 20)
+    assert place.disk_bytes < 1 << 20
 
 
 @pytest.mark.usefixtures("hub")
@@ -314,6 +353,15 @@ def test_a_file_that_is_damaged_each_time_is_refused(monkeypatch: pytest.MonkeyP
         events_of(REPO, WISH)
     assert installed() == []
     assert not list(downloads_folder().glob("*/*.partial*"))
+
+
+def test_a_server_that_sends_no_parts_is_refused(hub: TrickyHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part would come behind all that is before it."""
+    monkeypatch.setattr(fetching, "SKIPPED_LIMIT_BYTES", 2 * PIECE_BYTES)
+    hub.lie = "200-for-206"
+    with refused("only as a whole"):
+        events_of(REPO, WISH)
+    assert len([range for range in ranges(hub) if range]) < 20
 
 
 def test_a_hub_that_goes_away_half_way_is_one_sentence(hub: TrickyHub, expected: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -228,8 +229,9 @@ async def test_an_old_question_is_not_touched_by_the_end_of_a_restart() -> None:
 async def test_the_real_app_goes_on_after_a_kill(chatml_file: Path) -> None:
     *_, pulled = pull(parse(str(chatml_file)), Wish())
     assert isinstance(pulled, Ready)
+    greedy = replace(pulled.model, receipt=replace(pulled.model.receipt, sampling={"temperature": 0}))  # ends late
     services = real_services(Settings(threads=1, context=32768), AS_SET)
-    async with make_app(services, pulled.model).run_test() as pilot:
+    async with make_app(services, greedy).run_test() as pilot:
         await ready(pilot)
         running = screen(pilot).query_one(Seat).taken
         assert running is not None

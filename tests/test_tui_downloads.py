@@ -144,7 +144,7 @@ async def test_a_failure_is_told_and_the_next_one_begins() -> None:
         app.downloads.begin("good")
         await wait_until(lambda: app.states == ["failed", "done"])
         assert app.downloads.all[0].error is FAILURE
-        assert "zephyr is not installed: the Hub has no repository a/b. check the spelling." in app.toasts
+        assert "zephyr is not installed: the Hub has no repository a/b. Check the spelling." in app.toasts
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is told as Python tells it

@@ -20,6 +20,7 @@ from localchat.pull.events import Chosen, Progress, Ready
 from localchat.pull.offers import Offer
 from localchat.pull.search import Found
 from localchat.pull.verify import Verifying
+from localchat.text import size
 from localchat.tui.ask_screen import AskScreen
 from localchat.tui.hub_pane import HubRows
 from localchat.tui.library_screen import LibraryScreen
@@ -153,7 +154,7 @@ async def test_a_model_that_cannot_be_removed_says_why() -> None:
         await app.open_library(pilot)
         await wait_until(lambda: "Remove" in keys(pilot))
         await pilot.press("d", "y")
-        await wait_until(lambda: [toast.message for toast in app._notifications] == ["parrot is in use. close it."])
+        await wait_until(lambda: [toast.message for toast in app._notifications] == ["parrot is in use. Close it."])
 
 
 CHECKS = (Check("sha256", "passed", "as it was installed"), Check("rows", "noted", "not compared"))
@@ -281,6 +282,8 @@ async def test_beside_the_list_is_a_page_where_there_is_room() -> None:
         await wait_until(lambda: "MT-Bench: 7.34, says model card" in page(pilot))
         for words in ("about 9 tokens/s are predicted", "Zephyr", "mit", "13.5 GiB", "because it fits"):
             assert words in page(pilot)
+        (disk,) = (line.split() for line in page(pilot).split("\n") if line.strip().startswith("Disk"))
+        assert " ".join(disk) == f"Disk {size(PLAN.weights_bytes)}", "what is made while it arrives takes no more"
         assert "Details" not in keys(pilot)
 
 
@@ -310,7 +313,7 @@ async def test_a_catalog_that_cannot_be_planned_says_why() -> None:
     async with app.run_test(size=NARROW) as pilot:
         await app.open_library(pilot)
         await pilot.press("2")
-        await wait_until(lambda: "llama.cpp does not answer. run localchat doctor." in text(pilot))
+        await wait_until(lambda: "llama.cpp does not answer. Run localchat doctor." in text(pilot))
 
 
 async def test_enter_pulls_and_the_pull_goes_on_when_the_library_is_closed() -> None:
@@ -399,7 +402,7 @@ async def test_without_a_network_a_search_says_so() -> None:
         await pilot.pause()
         assert "nothing is sent before" in text(pilot)
         await pilot.press(*"zep", "enter")
-        await wait_until(lambda: "The Hub cannot be reached. check the network." in text(pilot))
+        await wait_until(lambda: "The Hub cannot be reached. Check the network." in text(pilot))
         assert isinstance(pilot.app.focused, Input)
 
 

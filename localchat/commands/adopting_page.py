@@ -28,7 +28,8 @@ def print_found(found: Sequence[Found]) -> None:
     """The models as a table; then, on standard error, what cannot be adopted, and what to type next."""
     models = [one for one in found if not one.trouble]
     if models:
-        rows = [_row(one, one.identity in {other.identity for other in models[:n]}) for n, one in enumerate(models)]
+        first = {one.identity: number for number, one in reversed([*enumerate(models)])}
+        rows = [_row(one, first[one.identity] < number) for number, one in enumerate(models)]
         print_table(("", "App", "Type", "Size", "On disk", "Name"), rows, right=(3, 4))
     for line in (*_troubles(found), *_broken()):
         say(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,9 +76,12 @@ def plan(
     from localchat.commands.plan_page import choice_facts, plan_facts, print_plan
     from localchat.plan.make import compare, make_plan
     from localchat.printing import print_json
+    from localchat.pull.decide import normal
     from localchat.pull.preview import preview
 
     asked = wished(**wish)
+    with suppress(LocalchatError):  # a repository of model files may have a type that nobody else knows
+        asked = normal(asked)
     machine = _machine(hardware, rpc)
     with preview(source, revision, base, asked) as subject:
         chosen = make_plan(subject.subject, machine, asked, subject.file_sha256)

@@ -32,7 +32,8 @@ NOT_ENCRYPTED = "note: nothing is encrypted on the way to {host}, the token neit
     metavar="TEXT",
     envvar="LOCALCHAT_SERVER_TOKEN",
     show_envvar=True,
-    help="What clients must send as their API key, in the place of the one that is made at the first start.",
+    help="What clients must send as their API key, in the place of the one that is made at the first start. "
+    "Other users see what is on a command line: better put it into the variable.",
 )
 @click.option("--no-token", is_flag=True, help="Ask for no token: every program on this machine may use the models.")
 @click.option("--models", metavar="NAMES", help="Offer these models only, with commas between them.")

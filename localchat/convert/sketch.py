@@ -15,6 +15,7 @@ from localchat.convert.metadata import shape_metadata, type_metadata
 from localchat.convert.names import targets
 from localchat.convert.recipe import facts_of, tensor_type
 from localchat.errors import LocalchatError
+from localchat.files import make_hollow
 from localchat.llama.quantize import row_bytes
 
 
@@ -37,9 +38,9 @@ def hollow(header: bytes, weights_bytes: int) -> Iterator[Path]:
     with ExitStack() as files:
         try:
             path = Path(files.enter_context(TemporaryDirectory(prefix="localchat-"))) / "sketch.gguf"
-            with path.open("wb") as file:
+            make_hollow(path, len(header) + weights_bytes)
+            with path.open("r+b") as file:
                 file.write(header)
-                file.truncate(len(header) + weights_bytes)
         except OSError as error:
             raise LocalchatError(
                 f"a sketch of the model could not be written: {error.strerror or error}",

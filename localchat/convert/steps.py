@@ -41,14 +41,6 @@ def steps(plan: Layout) -> tuple[Step, ...]:
     return tuple(reversed(list(_with_releases(reversed(pieces)))))
 
 
-def needed_from(rest: Sequence[Step]) -> dict[Path, int]:
-    """The first byte of each file that these still read; files that they do not read are left out."""
-    starts: dict[Path, int] = {}
-    for ref in (ref for step in rest for ref in step.refs):
-        starts[ref.file] = min(ref.start, starts.get(ref.file, ref.start))
-    return starts
-
-
 def _pieces(tensor: TensorPlan) -> Iterator[Step]:
     first = 0
     parts: Sequence[Weights] = tensor.weights.parts if isinstance(tensor.weights, Stacked) else (tensor.weights,)

@@ -10,7 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -60,13 +60,14 @@ def write(plan: Layout, path: Path, threads: int) -> Generator[Written | Finishe
     with path.open("w+b") as file:
         out, inputs = Output(file), MappedInputs(plan.inputs)
         out.write(0, plan.header)
-        for made in make(plan, todo, inputs, out, threads):
-            if made is None:
-                continue
-            for input, up_to in made.step.releases:
-                inputs.release(input, up_to)
-            done_bytes += made.step.source_bytes
-            yield Written(made.step.tensor.target.name, done_bytes, plan.source_bytes)
+        with closing(make(plan, todo, inputs, out, threads)) as events:
+            for made in events:
+                if made is None:
+                    continue
+                for input, up_to in made.step.releases:
+                    inputs.release(input, up_to)
+                done_bytes += made.step.source_bytes
+                yield Written(made.step.tensor.target.name, done_bytes, plan.source_bytes)
         finished = Finished(out.finish(plan.file_bytes), inputs.digests())
     yield finished  # once the file is closed and can be read back
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from localchat import paths
 from localchat.doctor.build import check_backend, check_gpus, check_libraries, check_products, check_version
-from localchat.doctor.files import check_history, check_home, check_models, check_settings
+from localchat.doctor.files import check_downloads, check_history, check_home, check_models, check_settings
 from localchat.doctor.finding import Finding
 from localchat.doctor.kernels import check_kernels
 from localchat.doctor.machine import check_disk, check_memory, check_power
@@ -39,6 +39,7 @@ def _checks() -> Iterator[tuple[str, Check]]:
     yield "history", lambda: check_history(home / "history.db")
     yield "settings", lambda: check_settings(home / "config.toml")
     yield "models", lambda: check_models(home)
+    yield "downloads", lambda: check_downloads(home / "downloads")
     yield "terminal", check_terminal
 
 

@@ -17,7 +17,7 @@ from localchat.files import read_json
 from localchat.gguf_file import read_header
 from localchat.history.schema import MIGRATIONS
 from localchat.plan.unused import unset_command
-from localchat.text import one_line
+from localchat.text import one_line, size
 
 FILES_LIMIT = 20_000
 SET_HOME = '$env:LOCALCHAT_HOME="$HOME\\localchat"' if sys.platform == "win32" else "export LOCALCHAT_HOME=~/localchat"
@@ -59,6 +59,17 @@ def _unlock(home: Path, locked: Path) -> str:
     if locked.stat().st_uid != os.getuid():
         return command("sudo", "chown", "-R", str(os.getuid()), home)
     return command("chmod", "-R", "u+rwX", home)
+
+
+def check_downloads(folder: Path) -> list[Finding]:
+    """What pulls that were stopped have left, which is only of use to those that go on with them."""
+    left = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    if not left:
+        return []
+    sentence = (
+        f"pulls that are not finished keep up to {size(left)} in {folder}; pull the same again to go on with them"
+    )
+    return [Finding("downloads", "note", sentence)]
 
 
 def check_history(path: Path) -> list[Finding]:

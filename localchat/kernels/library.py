@@ -72,11 +72,6 @@ def kernels() -> Kernels:
     return find(FOLDER / LIBRARY)
 
 
-def is_built() -> bool:
-    """Can this processor run our quantizers?"""
-    return bool(kernels().lanes)
-
-
 def build_command() -> Sequence[str]:
     """The words of the command that builds them."""
     return (sys.executable, "-m", "localchat.kernels.build")

@@ -43,7 +43,6 @@ class Context:
         self._batch = Batch(placement.batch)
         self.tokens = int(cpp.llama_n_ctx(self.handle))
         """That the slots hold together, what they have in common counted once."""
-        """Was a copy asked for that llama.cpp makes only with the next step? Until then nothing may be restored."""
         self.batch, self.slots = placement.batch, placement.slots
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 
 from localchat import library
@@ -28,6 +29,7 @@ from localchat.pull.events import Pull, Ready
 from localchat.pull.install import pull
 from localchat.pull.link import kind_of_link
 from localchat.pull.source import ModelFilePath, Source
+from localchat.text import one_line
 
 APPS = (ollama, lm_studio, hub_cache, jan, gpt4all, text_generation_webui, llama_cpp)
 """In this order: of one file that several apps have, the first one's manner is the best known."""
@@ -122,13 +124,14 @@ def known() -> list[Known]:
 
 def placed(found: Sequence[Found], models: Sequence[Known], names: Iterable[str] = ()) -> list[Found]:
     """The same, each with a name that no other has, and which of them are here already or one file."""
+    numbers_of: dict[str, Iterator[int]] = {}
     hashes = {one.identity: one.sha256 for one in found if one.sha256}
     taken, first, result = {*names, *(model.name for model in models)}, dict[object, str](), []
     for one in found:
         keys = [key for key in (one.identity, one.sha256 or hashes.get(one.identity)) if key and not one.trouble]
         here = next((model.name for model in models if is_same(one, model, keys)), "")
         same_as = next((first[key] for key in keys if key in first), "")
-        name = here or _free_name(one, taken)
+        name = here or _free_name(one, taken, numbers_of)
         taken.add(name)
         first |= {key: same_as or name for key in keys if key not in first}
         result.append(replace(one, name=name, adopted_as=here, same_as="" if here else same_as))
@@ -145,15 +148,16 @@ def is_same(found: Found, model: Known, keys: Sequence[object]) -> bool:
     return not found.trouble and model.bytes == found.bytes and model.source == str(found.path.resolve())
 
 
-def _free_name(found: Found, taken: set[str]) -> str:
+def _free_name(found: Found, taken: set[str], numbers_of: dict[str, Iterator[int]]) -> str:
     try:
         plain = model_name(found.suggestion)
     except LocalchatError:
         plain = "model"
     more = [part.lower().replace(" ", "-") for part in (found.quant, found.app) if part and part != "unknown"]
     names = [plain, *(model_name(f"{plain[:150]}-{part}") for part in more)]
-    names += [f"{plain[:150]}-{number}" for number in range(2, len(taken) + 3)]
-    return next(name for name in names if name not in taken)
+    numbers = numbers_of.setdefault(plain[:150], count(2))
+    numbered = (f"{plain[:150]}-{number}" for number in numbers)
+    return next(name for name in chain(names, numbered) if name not in taken)
 
 
 def chosen(names: Sequence[str], found: Sequence[Found]) -> list[Found]:
@@ -217,11 +221,11 @@ def _settled(found: Found, path: Path, model: Installed, before: Iterable[Known]
         library.remove(model.name)
         raise AlreadyHere(found, twin.name)
     kind = kind_of_link(path, model.path)
-    note = f"adopted from {found.app}, which calls it {found.title}: a {kind} to {path}"
+    note = f"adopted from {found.app}, which calls it {one_line(found.title)}: a {kind} to {path}"
     return library.record(replace(model.receipt, notes=(note, *found.notes, *model.receipt.notes)))
 
 
 def broken() -> list[tuple[str, str]]:
     """The models that are references to files that are gone: their names, and where the files were."""
-    links = (path for path in sorted(models_folder().glob("*/*.gguf")) if path.is_symlink() and not path.exists())
+    links = (path for path in sorted(models_folder().glob("*/*.gguf")) if library.is_broken(path))
     return [(path.parent.name, str(path.readlink())) for path in links]

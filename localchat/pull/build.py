@@ -18,7 +18,7 @@ from localchat.convert.proof.prove import Proof, prove
 from localchat.convert.small_files import small_files
 from localchat.convert.write import Finished, Written, write
 from localchat.errors import BadFile
-from localchat.files import put_in_place, writing
+from localchat.files import check_ordinary, disk_error, put_in_place, writing
 from localchat.pull.checking import shown
 from localchat.pull.decide import check_disk
 from localchat.pull.disagreements import disagreements
@@ -88,22 +88,30 @@ def _from_files(parts: Parts, wanted: Wanted) -> Building:
 
 def _arriving(parts: Parts, wanted: Wanted, workshop: Path) -> Generator[Progress, None, Built | None]:
     """None where too much of the checkpoint is needed at the same time."""
+    check_ordinary(wanted.out)
     yield from parts.download_adapters()
     with outlined(parts) as outline:
         checkpoint = read_checkpoint(outline.folder, wanted.name, outline.base, wanted.template)
         result = layout(checkpoint, wanted.quant, _imatrix(wanted.making))
         way = stream_for(result, outline.remote)
         if way is None:
-            check_disk(wanted.out.parent, parts.missing_bytes + result.file_bytes)
+            check_disk(wanted.out.parent, parts.missing_bytes() + result.file_bytes)
             return None
         place = unfinished(workshop, wanted.out.name)
+        check_disk(workshop, result.file_bytes - place.disk_bytes)
         with alone(place):
-            check_disk(workshop, result.file_bytes - place.disk_bytes)
             finished = yield from write_arriving(way, place, wanted.threads)
             proof = yield from _proved(checkpoint, way, place)
-            put_in_place(place.path, wanted.out)
-            place.discard()
+            _put(place, wanted.out)
     return _built(parts, wanted, checkpoint, result, finished, proof)
+
+
+def _put(place: Unfinished, out: Path) -> None:
+    try:
+        put_in_place(place.path, out)
+    except OSError as error:
+        raise disk_error(error, out) from error
+    place.discard()
 
 
 def _proved(checkpoint: Checkpoint, way: Stream, place: Unfinished) -> Generator[Progress, None, Proof]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from localchat.pull.cached import copy_small, in_cache, is_linked, link_weights
 from localchat.pull.events import Progress
 from localchat.pull.fetch import fetch
 from localchat.pull.hub import Repo
+from localchat.pull.unfinished import discard_folder
 
 
 def download_small(repo: Repo) -> Path:
@@ -24,7 +24,7 @@ def download_small(repo: Repo) -> Path:
     folder = private_folder(downloads_folder() / f"{name}@{repo.commit[:12]}")
     for other in downloads_folder().glob(f"{name}@*"):
         if other != folder:
-            shutil.rmtree(other)
+            discard_folder(other)
     copy_small(repo, folder)
     for file in repo.small():
         (folder / file.name).parent.mkdir(mode=0o700, exist_ok=True)

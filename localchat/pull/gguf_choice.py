@@ -93,7 +93,7 @@ def choose(repo: Repo, variants: Sequence[Variant], wish: Wish, machine: Machine
             raise
         opened = [*opened, *reader.all(smaller)]
         chosen = make_plan(_subject(opened), machine, wish)
-    taken = next(one for one in opened if one.label == chosen.quant)
+    taken = next(one for one in reversed(opened) if one.label == chosen.quant)  # as the plan: of two the smaller
     return Choice(taken, replace(chosen, reasons=(_why(repo, variants, taken), *chosen.reasons)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from localchat.errors import BadFile
-from localchat.files import disk_error
+from localchat.files import disk_error, make_hollow
 from localchat.gguf_file import HEADER_LIMIT_BYTES, ModelFile, read_header
 from localchat.pull.hub import RemoteFile, Repo
 from localchat.pull.ranges import read
@@ -24,8 +24,8 @@ def remote_header(repo: Repo, file: RemoteFile, folder: Path, first_bytes: int =
     path = folder / (file.sha256 or "") / file.name.rpartition("/")[2]
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with path.open("wb") as out:
-            out.truncate(file.bytes)
+        make_hollow(path, file.bytes)
+        with path.open("r+b") as out:
             have, wanted = 0, min(first_bytes, file.bytes)
             while True:
                 out.seek(have)

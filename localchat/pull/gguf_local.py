@@ -31,7 +31,7 @@ def pull_parts(source: Source, parts: list[ModelFile], wish: Wish, machine: Mach
     yield Chosen(source.name, origin, chosen, 0, whole.file_bytes)
     with unfinished_discarded(source.name):
         out = path_for(source.name, quant)
-        built = yield from rebuild(layout_of(parts), out, chosen.threads)
+        built = yield from rebuild(layout_of(whole), out, chosen.threads)
         built = replace(built, types={}, proof=proof_of_file(read_header(out)))
         model = recorded(source, out, quant, origin, None, built)
         expect(model, chosen)

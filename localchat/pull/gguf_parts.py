@@ -78,9 +78,9 @@ def joined(parts: Sequence[ModelFile]) -> Joined:
     return Joined(header, tuple(stretches), tuple(tensors), len(header) + offset)
 
 
-def layout_of(parts: Sequence[ModelFile]) -> Layout:
-    """The whole file as one that is written from its parts; every tensor keeps its type. Raises BadFile."""
-    whole = joined(parts)
+def layout_of(whole: Joined) -> Layout:
+    """The whole file as one that is written from its parts; every tensor keeps its type."""
+    parts = [stretch.part for stretch in whole.stretches]
     origins = [(part, tensor) for part in parts for tensor in part.tensors]
     plans = tuple(_plan(*origin, tensor) for origin, tensor in zip(origins, whole.tensors, strict=True))
     return Layout(whole.header, plans, tuple(part.path for part in parts))

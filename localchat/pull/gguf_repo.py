@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from localchat.library import Installed
 from localchat.paths import downloads_folder, models_folder, private_folder
 from localchat.plan.facts import subject_of
 from localchat.plan.make import Machine, make_plan
+from localchat.plan.plan import Plan
 from localchat.plan.wish import Wish
 from localchat.pull.build import Built
 from localchat.pull.decide import check_disk
@@ -30,7 +31,7 @@ from localchat.pull.gguf_variants import Variant, of_one_model, variants_of
 from localchat.pull.hub import Repo
 from localchat.pull.installing import check_name, confirmed, expect, path_for, recorded, unfinished_discarded
 from localchat.pull.source import HubRepo, Source, with_type
-from localchat.pull.unfinished import alone, unfinished
+from localchat.pull.unfinished import alone, discard_folder, unfinished
 from localchat.text import one_line
 
 WHOLE = "whole.gguf"
@@ -128,10 +129,19 @@ def _as_before(name: str, origins: Sequence[str], offered: Sequence[Variant], wi
 
 
 def kept(source: Source, repo: Repo, model: Installed, machine: Machine, notes: tuple[str, ...]) -> Pull:
-    """There is nothing to fetch; at most the receipt learns of another commit."""
-    chosen = make_plan(subject_of(read_header(model.path)), machine, Wish())
-    yield Chosen(source.name, repo.id, chosen, 0, 0, repo.commit, notes, is_present=True, source_bytes=0)
+    """There is nothing to fetch; at most the receipt learns of another commit.
+
+    Where it cannot be planned now, since memory is taken, perhaps by this very model, there is no `Chosen`.
+    """
+    if (chosen := _planned(model, machine)) is not None:
+        yield Chosen(source.name, repo.id, chosen, 0, 0, repo.commit, notes, is_present=True, source_bytes=0)
     yield Ready(confirmed(model, source, repo))
+
+
+def _planned(model: Installed, machine: Machine) -> Plan | None:
+    with suppress(LocalchatError):
+        return make_plan(subject_of(read_header(model.path)), machine, Wish())
+    return None
 
 
 def _installed(source: Source, repo: Repo, choice: Choice, target: Path) -> Pull:
@@ -198,9 +208,10 @@ def _folder_name(repo: Repo, variant: Variant) -> str:
 
 
 def _discard_others(repo: Repo, target: Path) -> None:
+    """What was begun of this repository and given up."""
     for other in downloads_folder().glob(f"{repo.id.replace('/', '--')}@*"):
         if other != target:
-            shutil.rmtree(other)
+            discard_folder(other)
 
 
 def headers_folder() -> TemporaryDirectory[str]:

@@ -74,8 +74,10 @@ def convert(source: Source, out: Path, quant: str, threads: int) -> Building:
     else:
         repo, _ = repo_or_cached(source.place.repo, source.place.revision)
         parts = parts_of_repo(repo, making.base)
-    built = yield from build(parts, _wanted(source, quant, out, threads), out.parent)
-    parts.discard()
+    with parts.alone():
+        built = yield from build(parts, _wanted(source, quant, out, threads), out.parent)
+    if not parts.begun:  # by a pull that was stopped
+        parts.discard()
     return built
 
 
@@ -138,7 +140,7 @@ def _from_parts(
     source: Source, parts: Parts, origin: str, commit: str | None, chosen: Plan, notes: tuple[str, ...] = ()
 ) -> Pull:
     """Download what is missing, convert, install; what was downloaded goes when it is not needed any more."""
-    is_untouched, missing = parts.is_untouched, parts.missing_bytes
+    is_untouched, missing = parts.is_untouched, parts.missing_bytes(f"{source.name}.{chosen.quant}.gguf")
     try:
         disk_bytes = chosen.weights_bytes + (missing if parts.kept_as else 0)
         yield Chosen(source.name, origin, chosen, missing, disk_bytes, commit, notes, source_bytes=parts.source_bytes)
@@ -148,7 +150,7 @@ def _from_parts(
         raise
     _check_room(parts, chosen.weights_bytes)
     workshop = parts.workshop or models_folder()
-    with unfinished_discarded(source.name):
+    with parts.alone(), unfinished_discarded(source.name):
         out = path_for(source.name, chosen.quant)
         built = yield from build(parts, _wanted(source, chosen.quant, out, chosen.threads), workshop)
         model = recorded(source, out, chosen.quant, origin, commit, built)
@@ -160,9 +162,9 @@ def _from_parts(
 def _check_room(parts: Parts, file_bytes: int) -> None:
     """Raises LocalchatError where the model file, or what is downloaded before it is made, has no room."""
     if parts.kept_as:
-        check_disk(nearest_folder(), parts.missing_bytes)
+        check_disk(nearest_folder(), parts.missing_bytes())
     is_beside = not parts.can_arrive and not (parts.kept_as and is_elsewhere(models_folder()))
-    check_disk(models_folder(), file_bytes + (parts.missing_bytes if is_beside else 0))
+    check_disk(models_folder(), file_bytes + (parts.missing_bytes() if is_beside else 0))
 
 
 def _from_model_file(source: Source, path: Path, wish: Wish, machine: Machine) -> Pull:

@@ -7,6 +7,7 @@ does not count.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,21 +41,32 @@ class Journal:
     """The steps that are done of one file; `identity` says exactly what it will be."""
 
     def __init__(self, path: Path, identity: str) -> None:
-        self._path, self._identity = path, identity
-        self.entries: list[Entry] = list(_read(path, identity))
+        self._path, self._first = path, json.dumps({"identity": identity}) + "\n"
+        self.entries: list[Entry] = []
+        self._ends = [len(self._first)]
+        """Where the line of each entry ends; before them, where the first line does."""
+        for entry, end in _read(path, identity):
+            self.entries.append(entry)
+            self._ends.append(end)
 
     def append(self, entry: Entry) -> None:
-        """One step more. Raises OSError where the disk is full."""
-        if not self.entries:
-            self._write([])
-        with self._path.open("a", encoding="ascii") as file:
-            file.write(_line(entry))
+        """One step more, in the place of whatever could not be read. Raises OSError where the disk is full."""
+        line = _line(entry).encode("ascii")
+        self._path.touch(mode=0o600)
+        with self._path.open("r+b") as file:
+            if not self.entries:
+                file.write(self._first.encode("ascii"))
+            file.seek(self._ends[-1])
+            file.write(line)
+            file.truncate()
         self.entries.append(entry)
+        self._ends.append(self._ends[-1] + len(line))
 
     def cut(self, count: int) -> None:
         """Only the first so many steps are done."""
         if count < len(self.entries):
-            self._write(self.entries[:count])
+            del self.entries[count:], self._ends[count + 1 :]
+            os.truncate(self._path, self._ends[-1])
 
     def marks(self) -> dict[str, Mark]:
         """How far each input is used up."""
@@ -63,16 +75,11 @@ class Journal:
             found.update(entry.marks)
         return found
 
-    def _write(self, entries: list[Entry]) -> None:
-        text = "".join([json.dumps({"identity": self._identity}) + "\n", *map(_line, entries)])
-        self._path.write_text(text, "ascii")
-        self.entries = entries
-
 
 def used_bytes(path: Path) -> int:
     """How much of all inputs an unfinished file has used up, whatever it will be."""
     found: dict[str, int] = {}
-    for raw in _objects(path):
+    for raw, _ in _objects(path):
         if (entry := _entry(raw)) is not None:
             found.update({name: mark.at for name, mark in entry.marks.items()})
     return sum(found.values())
@@ -83,23 +90,24 @@ def _line(entry: Entry) -> str:
     return json.dumps({"sha256": entry.sha256, "marks": marks}) + "\n"
 
 
-def _read(path: Path, identity: str) -> Iterator[Entry]:
+def _read(path: Path, identity: str) -> Iterator[tuple[Entry, int]]:
     objects = _objects(path)
-    if next(objects, None) != {"identity": identity}:
+    if next(objects, (None, 0))[0] != {"identity": identity}:
         return
-    for raw in objects:
+    for raw, end in objects:
         if (entry := _entry(raw)) is None:
             return
-        yield entry
+        yield entry, end
 
 
-def _objects(path: Path) -> Iterator[Any]:
+def _objects(path: Path) -> Iterator[tuple[Any, int]]:
+    """What each line says, and where it ends."""
     if not path.is_file() or path.stat().st_size > JOURNAL_LIMIT_BYTES:
         return
     with path.open("rb") as file:
         while (line := file.readline(LINE_LIMIT_BYTES)).endswith(b"\n"):
             try:
-                yield json.loads(line)
+                yield json.loads(line), file.tell()
             except (ValueError, RecursionError):
                 return
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import subprocess
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import BinaryIO, cast
 
 from localchat.convert.safetensors import read_shard
@@ -23,8 +23,8 @@ from localchat.convert.small_files import small_files
 from localchat.convert.torch.torchpickle import read_torch
 from localchat.convert.torch.torchzip import SIGNATURE, header_places
 from localchat.convert.torch.unpickler import Unsound
-from localchat.files import disk_error
-from localchat.paths import downloads_folder
+from localchat.errors import LocalchatError
+from localchat.files import disk_error, make_hollow
 from localchat.pull.hub import RemoteFile, Repo
 from localchat.pull.parts import Parts
 from localchat.pull.ranges import read
@@ -51,7 +51,7 @@ def outlined(parts: Parts) -> Iterator[Outline]:
     """
     folders: dict[Path, Path] = {}
     remote: list[tuple[Path, Repo, RemoteFile]] = []
-    with TemporaryDirectory(prefix="outline-", dir=downloads_folder()) as place:
+    with TemporaryDirectory(prefix="outline-", dir=parts.workshop) as place:  # of one that is killed it goes with that
         try:
             for repo, folder in parts.repos:
                 if not repo.is_adapter:
@@ -78,9 +78,7 @@ def stand_in(repo: Repo, file: RemoteFile, path: Path) -> None:
 
     Raises BadFile where the file is not sound, LocalchatError where the Hub or the disk refuses.
     """
-    with path.open("wb") as out:
-        _hollow(path)
-        out.truncate(file.bytes)
+    make_hollow(path, file.bytes)
 
     def opened(_: Path) -> BinaryIO:
         return cast("BinaryIO", io.BufferedReader(_Filling(repo, file, path), PAGE_BYTES))
@@ -101,8 +99,29 @@ def _prepare_archive(filling: _Filling, reader: BinaryIO) -> None:
         places = header_places(reader)
     except Unsound:
         return  # its reader says so better
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        list(pool.map(lambda place: filling.fill(place, place + PAGE_BYTES), places))
+    todo, errors = deque(places), list[Exception]()
+
+    def work() -> None:
+        try:
+            with suppress(IndexError):  # nothing is left
+                while True:
+                    place = todo.popleft()
+                    filling.fill(place, place + PAGE_BYTES)
+        except (LocalchatError, OSError) as error:
+            errors.append(error)
+            todo.clear()
+
+    # A pool would be waited for when the program is stopped, through all attempts of a stalled download.
+    threads = [Thread(target=work, daemon=True, name="outline") for _ in range(CONNECTIONS)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        todo.clear()
+    if errors:
+        raise errors[0]
 
 
 class _Filling(io.RawIOBase):
@@ -152,9 +171,3 @@ class _Filling(io.RawIOBase):
         if not self.closed:
             self._file.close()
         super().close()
-
-
-def _hollow(path: Path) -> None:
-    """Windows keeps room for holes unless it is told that a file has some."""
-    if os.name == "nt":
-        subprocess.run(["fsutil", "sparse", "setflag", str(path)], capture_output=True, check=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from localchat.pull.events import Progress
 from localchat.pull.hub import Repo
 from localchat.pull.keeping import keep
 from localchat.pull.source import REPO, existing_path
-from localchat.pull.unfinished import begun_in
+from localchat.pull.unfinished import alone_in, begun_in, discard_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,11 @@ class Parts:
     kept_as: str = ""
     """The revision by which the checkpoint is kept in the Hub's cache; empty where it is not."""
 
-    @property
-    def missing_bytes(self) -> int:
-        """Bytes of weights that must be downloaded."""
+    def missing_bytes(self, begun: str = "") -> int:
+        """Bytes of weights that must be downloaded, where the model file of this name was begun."""
         if self.kept_as:
             return sum(uncached_bytes(repo, folder) for repo, folder in self.repos)
-        return max(0, sum(missing_bytes(repo, folder) for repo, folder in self.repos) - self._used_bytes)
+        return max(0, sum(missing_bytes(repo, folder) for repo, folder in self.repos) - self._used.get(begun, 0))
 
     @property
     def source_bytes(self) -> int:
@@ -57,7 +56,7 @@ class Parts:
     @property
     def is_untouched(self) -> bool:
         """Is none of the weights downloaded or used up yet?"""
-        return not self._used_bytes + sum(downloaded_bytes(repo, folder) for repo, folder in self.repos)
+        return not any(self._used.values()) and not sum(downloaded_bytes(repo, folder) for repo, folder in self.repos)
 
     @property
     def is_from_cache(self) -> bool:
@@ -80,11 +79,11 @@ class Parts:
     @property
     def begun(self) -> list[str]:
         """Names of the model files that were begun and can be gone on with."""
-        return [name for _, folder in self.repos for name, _ in begun_in(folder)]
+        return list(self._used)
 
     @property
-    def _used_bytes(self) -> int:
-        return sum(count for _, folder in self.repos for _, count in begun_in(folder))
+    def _used(self) -> dict[str, int]:
+        return {name: count for _, folder in self.repos for name, count in begun_in(folder)}
 
     @staticmethod
     def _weights_bytes(repo: Repo, folder: Path) -> int:
@@ -115,10 +114,18 @@ class Parts:
                 if file.sha256 and hashes.get(file.name, file.sha256) != file.sha256:
                     raise wrong_file(folder / file.name)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else works with these repositories meanwhile. Raises LocalchatError where somebody does."""
+        with ExitStack() as locks:
+            for _, folder in self.repos:
+                locks.enter_context(alone_in(folder))
+            yield
+
     def discard(self) -> None:
-        """Throw away what was downloaded."""
+        """Throw away what was downloaded, unless somebody works with it."""
         for _, folder in self.repos:
-            shutil.rmtree(folder)
+            discard_folder(folder)
 
 
 def parts_of_folder(folder: Path, base: str | None) -> Parts:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from localchat import library
 from localchat.convert.config import parse_config
+from localchat.convert.recipe import file_type
 from localchat.gguf_file import read_header
 from localchat.plan.facts import subject_of
 from localchat.plan.plan import Plan
@@ -16,7 +17,8 @@ from localchat.plan.wish import Wish
 from localchat.plan.works import Subject
 from localchat.pull.cached import repo_or_cached
 from localchat.pull.decide import subject_for, types_for
-from localchat.pull.gguf_choice import Reader, subject_of_variants, understood
+from localchat.pull.gguf_choice import Reader, subject_of_files, subject_of_variants, type_of, understood
+from localchat.pull.gguf_parts import joined, parts_beside
 from localchat.pull.gguf_repo import headers_folder, is_of_files, offered_by
 from localchat.pull.hub import Repo
 from localchat.pull.parts import Parts, parts_of_folder, parts_of_repo
@@ -60,22 +62,34 @@ def preview(text: str, revision: str | None, base: str | None, wish: Wish) -> It
         return
     source = parse(text, revision)
     if isinstance(source.place, ModelFilePath):
-        yield Preview(source.name, subject_of(read_header(source.place.path)))
+        yield _of_file(source, source.place.path)
     elif source.entry and source.entry.config and not revision:
-        subject = subject_for(parse_config(source.entry.config), types_for(wish))
+        subject = subject_for(parse_config(source.entry.config), _types(source, wish))
         yield Preview(source.name, subject, source.entry.download_bytes, is_made=True)
     elif isinstance(source.place, Folder):
         yield from _of_parts(source, parts_of_folder(source.place.path, base), wish)
     elif is_of_files(source, repo := repo_or_cached(source.place.repo, source.place.revision)[0]):
         yield from _of_files(source, repo, wish)
     else:
-        yield from _of_parts(source, parts_of_repo(repo, base), with_type(source, wish))
+        yield from _of_parts(source, parts_of_repo(repo, base), wish)
+
+
+def _types(source: Source, wish: Wish) -> list[str]:
+    """The types that a plan chooses from: where the source names one, it alone. Raises LocalchatError."""
+    named = with_type(source, wish).quant
+    return [file_type(named)] if named and named != wish.quant else types_for(wish)
+
+
+def _of_file(source: Source, path: Path) -> Preview:
+    if parts := parts_beside(path):
+        return Preview(source.name, subject_of_files({type_of(parts): joined(parts)}), is_made=True)
+    return Preview(source.name, subject_of(read_header(path)))
 
 
 def _of_parts(source: Source, parts: Parts, wish: Wish) -> Iterator[Preview]:
     try:
-        subject = subject_for(parts.config(), types_for(wish))
-        yield Preview(source.name, subject, parts.missing_bytes, is_made=True)
+        subject = subject_for(parts.config(), _types(source, wish))
+        yield Preview(source.name, subject, parts.missing_bytes(*parts.begun[:1]), is_made=True)
     finally:
         if parts.repos and parts.is_untouched:
             parts.discard()

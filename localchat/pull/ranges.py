@@ -24,6 +24,7 @@ ATTEMPTS = 5
 PAUSE_LIMIT_SECONDS = 60.0
 RETRIED = (429, 500, 502, 503, 504)
 EXPIRED = (400, 401, 403, 404, 410)  # what a signed address answers that was good before
+SKIPPED_LIMIT_BYTES = 64 << 20  # of a file that is sent as a whole though a part of it was asked for
 LOCATION_SECONDS = 240.0  # addresses of the Hub's files are signed for longer than that
 
 _known: dict[tuple[str, str, str], tuple[float, str, dict[str, str]]] = {}
@@ -83,8 +84,9 @@ def location(repo: Repo, file: RemoteFile) -> tuple[str, dict[str, str]]:
 def _located(repo: Repo, file: RemoteFile) -> tuple[str, dict[str, str], bool]:
     """The same, and whether it was found out just now."""
     key, now = _key(repo, file), monotonic()
-    if key in _known and now - _known[key][0] < LOCATION_SECONDS:
-        return *_known[key][1:], False
+    known = _known.get(key)  # another thread may forget it at any time
+    if known is not None and now - known[0] < LOCATION_SECONDS:
+        return *known[1:], False
     url, headers = location(repo, file)
     _known[key] = (now, url, headers)
     return url, headers, True
@@ -98,6 +100,11 @@ def _body(repo: Repo, file: RemoteFile, start: int, end: int) -> Iterator[bytes]
     with _response(repo, file, start, end) as response:
         is_whole = response.status_code == 200
         expected = f"bytes {start}-{end - 1}/{file.bytes}"
+        if is_whole and start > SKIPPED_LIMIT_BYTES and end < file.bytes:  # it would come from its beginning each time
+            raise LocalchatError(
+                f"the server sends {file.name} only as a whole",
+                "pull it with --keep-checkpoint, which downloads it first",
+            )
         if not is_whole and response.headers.get("Content-Range") != expected:
             raise LocalchatError(f"the server sent other bytes of {file.name} than asked for", "try again later")
         skipped, left = start if is_whole else 0, end - start

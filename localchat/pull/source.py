@@ -15,7 +15,7 @@ from localchat.errors import LocalchatError
 from localchat.library import installed
 from localchat.paths import is_safe_name, model_name
 from localchat.plan.wish import Wish
-from localchat.pull.gguf_names import PART, is_gguf, model_in
+from localchat.pull.gguf_names import is_gguf, model_in
 from localchat.text import one_line
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -88,10 +88,7 @@ def parse(text: str, revision: str | None = None) -> Source:
         if path.is_dir():
             return Source(Folder(path), model_name(path.name))
         if path.suffix.lower() == ".gguf":
-            is_part = PART.fullmatch(path.name) is not None
-            return Source(
-                ModelFilePath(path), model_name(model_in(path.name) if is_part else path.stem.rsplit(".", 1)[0])
-            )
+            return Source(ModelFilePath(path), model_name(model_in(path.name) or path.stem))
     if (again := _installed(text, revision)) is not None:
         return again
     if (entry := lookup(text)) is not None:

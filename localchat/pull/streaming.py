@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from localchat import __version__
 from localchat.convert.layout import Layout
 from localchat.convert.output import Output
 from localchat.convert.proof.kept import KeptRows
+from localchat.convert.small_files import small_files
 from localchat.convert.steps import Step, steps
 from localchat.convert.write import BLOCK_WEIGHTS, Finished, Made, digest_of, make
 from localchat.files import disk_error
@@ -64,6 +66,12 @@ class Stream:
             found.update(repr((step.tensor.target.name, step.first, step.last)).encode())
             found.update(repr([(ref.file.name, ref.start, ref.end) for ref in step.refs]).encode())
         found.update(repr([(path.name, file.sha256) for path, _, file in self.remote]).encode())
+        for tensor in self.plan.tensors:
+            found.update(b"" if tensor.importance is None else tensor.importance.tobytes())
+        for adapter in self.here:
+            for path in (adapter, *small_files(adapter.parent).values()):
+                with path.open("rb") as file:
+                    found.update(hashlib.file_digest(file, "sha256").digest())
         found.update(repr((BLOCK_WEIGHTS, __version__, version("llama-cpp-python"))).encode())
         return found.hexdigest()
 
@@ -120,14 +128,15 @@ def _attempt(way: Stream, place: Unfinished, threads: int, high: _HighWater) -> 
         todo = way.steps[len(journal.entries) :]
         gone, shards = _split(way, todo, journal.marks())
         inputs, item = Arriving(shards, way.here, way.window_bytes), ""
-        for made in make(way.plan, todo, inputs, out, threads, is_hashed=True):
-            if made is not None:
-                item = made.step.tensor.target.name
-                _use_up(made, rows, inputs)
-                file.flush()  # what the journal says is there even if this process is killed
-                journal.append(Entry(made.sha256, inputs.marks()))
-            inputs.advance()
-            yield high.progress(item, gone + (inputs.received_bytes + inputs.released_bytes) // 2)
+        with closing(make(way.plan, todo, inputs, out, threads, is_hashed=True)) as events:
+            for made in events:
+                if made is not None:
+                    item = made.step.tensor.target.name
+                    _use_up(made, rows, inputs)
+                    file.flush()  # what the journal says is there even if this process is killed
+                    journal.append(Entry(made.sha256, inputs.marks()))
+                inputs.advance()
+                yield high.progress(item, gone + (inputs.received_bytes + inputs.released_bytes) // 2)
         return Finished(out.finish(way.plan.file_bytes), {**_known(way), **inputs.digests()})
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from fastapi import Request
@@ -19,18 +20,17 @@ from starlette.types import Receive, Scope, Send
 
 from localchat.errors import LocalchatError
 from localchat.server.asking import Ask, count, replies
-from localchat.server.flow import Flow
+from localchat.server.flow import Flow, Make
 from localchat.server.limits import Limits
 from localchat.server.metrics import Metrics
 from localchat.server.models import Models, Served
-from localchat.server.refusal import Refusal, refusal_of
+from localchat.server.refusal import Refusal, left, refusal_of
 from localchat.server.said import End, Said
 from localchat.server.turns import Turns
 
 Frame = dict[str, Any]
 Item = TypeVar("Item")
 STOPPING = Refusal(503, "stopping", "the server is stopping")
-LEFT_STATUS = 499  # nobody sees it; others write it into their logs for a client that left
 
 
 class Wire(Protocol):
@@ -72,7 +72,7 @@ class Answering:
         self, request: Request, client: str, served: Served, ask: Ask, wire: Wire, *, is_stream: bool
     ) -> Response:
         """The answer to a request, as a stream or whole. Raises LocalchatError where there is none."""
-        flow, items = await _attended(request, self._begun(client, lambda: replies(self.models, served, ask)))
+        flow, items = await _attended(request, self._begun(client, partial(replies, self.models, served, ask)))
         frames = _frames(wire, self._counted(items))
         if is_stream:
             return EventStream(frames, wire, flow.close)
@@ -83,7 +83,7 @@ class Answering:
 
     async def tokens(self, request: Request, client: str, served: Served, ask: Ask) -> int:
         """How many tokens the prompt of a request has."""
-        flow, items = await _attended(request, self._begun(client, lambda: count(self.models, served, ask)))
+        flow, items = await _attended(request, self._begun(client, partial(count, self.models, served, ask)))
         flow.close()
         return await anext(items)
 
@@ -98,7 +98,7 @@ class Answering:
         self.models.close()
         self._threads.shutdown(cancel_futures=True)
 
-    async def _begun(self, client: str, make: Callable[[], Generator[Item]]) -> tuple[Flow[Item], AsyncIterator[Item]]:
+    async def _begun(self, client: str, make: Make[Item]) -> tuple[Flow[Item], AsyncIterator[Item]]:
         """A reply whose first item has come: what was wrong with the request has been raised by then."""
         await self.turns.take(client)
         started = time.monotonic()
@@ -130,7 +130,7 @@ class Answering:
             is_whole = True
         finally:
             if not is_whole:
-                self.metrics.cut("cut")
+                self.metrics.cut()
 
 
 class EventStream(Response):
@@ -193,7 +193,7 @@ async def _attended(request: Request, work: Coroutine[Any, Any, Item]) -> Item:
     """What the work returns; it is cancelled when the client leaves. Raises Refusal then, which nobody reads."""
     done = await _unless_gone(request.receive, work)
     if done is None:
-        raise Refusal(LEFT_STATUS, "client_left", "the client has left")
+        raise left()
     return done.result()
 
 

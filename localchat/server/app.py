@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,7 +15,7 @@ from localchat import __version__
 from localchat.errors import LocalchatError
 from localchat.server.access import Access
 from localchat.server.answering import Answering
-from localchat.server.gate import Gate
+from localchat.server.gate import LOG, Gate
 from localchat.server.limits import Limits
 from localchat.server.metrics import Metrics
 from localchat.server.models import Held, Models, Served
@@ -33,13 +34,13 @@ from localchat.server.wire.responses import ResponsesRequest, Shelf, about, said
 from localchat.text import one_line
 
 CODES = {404: "not_found", 405: "method_not_allowed", 400: "invalid_request"}
-FIELD_CHARACTERS = 80
+FIELD_CHARACTERS, FRAMES = 80, 6
 
 
 class Server:
     """The application and what belongs to it."""
 
-    def __init__(self, models: Models, access: Callable[[], Access], limits: Limits = Limits()) -> None:  # noqa: B008
+    def __init__(self, models: Models, access: Callable[[], Access], limits: Limits) -> None:
         self.metrics, self.models = Metrics(), models
         self.answering = Answering(models, limits, self.metrics)
         self.api = _api(self.answering)
@@ -51,6 +52,7 @@ def _api(answering: Answering) -> FastAPI:
     api.add_exception_handler(LocalchatError, _refused)
     api.add_exception_handler(HTTPException, _failed)
     api.add_exception_handler(RequestValidationError, _invalid)
+    api.add_exception_handler(Exception, _broken)
     _add_facts(api, answering)
     _add_chat(api, answering)
     _add_completions(api, answering)
@@ -197,6 +199,13 @@ async def _invalid(request: Request, error: Exception) -> Response:
     field = "" if first["type"] == "json_invalid" else one_line(_path(first["loc"]), FIELD_CHARACTERS)
     message = f"{field or 'the request'}: {_reason(first)}"
     return _response(request, Refusal(400, "invalid_request", message, param=field or None))
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """A fault of ours: where it is goes to the log; what it says does not, because something asked may be in it."""
+    places = traceback.extract_tb(error.__traceback__)
+    LOG.error("%s: %s", type(error).__name__, " > ".join(f"{place.name}:{place.lineno}" for place in places[-FRAMES:]))
+    return _response(request, Refusal(500, "internal_error", "the server failed; its log says where"))
 
 
 def _path(places: Iterable[str | int]) -> str:

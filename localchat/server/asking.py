@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from localchat.chat import Forgotten, Sleeper, TurnEvent, prompt_for, recommended, reply
+from localchat.chat import Forgotten, TurnEvent, prompt_for, recommended, reply
 from localchat.conversation import Conversation
 from localchat.engine.events import Engine
 from localchat.errors import ContextFull
 from localchat.llama.grammar import check_grammar, grammar_of_schema
 from localchat.prompt.ledger import Ledger, WhenFull
 from localchat.sampling import Sampling
-from localchat.server.models import Models, Served
+from localchat.server.models import Models, Served, awake
 from localchat.server.said import Said, said
 from localchat.server.tools import Tools, for_template, introduction, is_told_by, schema_of, with_free_text
 
@@ -39,11 +39,11 @@ class Ask:
     """Replies that are wanted, one after the other."""
 
 
-def replies(models: Models, served: Served, ask: Ask) -> Generator[tuple[int, Said]]:
+def replies(models: Models, served: Served, ask: Ask, is_wanted: Callable[[], bool]) -> Generator[tuple[int, Said]]:
     """What each of the replies says, by its number. Raises LocalchatError; closing it stops the reply."""
     grammar = grammar_for(ask, served)
     changes = {**ask.changes, **({"grammar": grammar} if grammar else {})}
-    with models.using(served) as engine:
+    with models.using(served, is_wanted) as engine:
         sampling = recommended(engine, served.sampling, changes)
         for choice in range(ask.choices):
             with closing(_events(engine, served, ask, _seeded(sampling, choice))) as events:
@@ -51,11 +51,11 @@ def replies(models: Models, served: Served, ask: Ask) -> Generator[tuple[int, Sa
                     yield choice, what
 
 
-def count(models: Models, served: Served, ask: Ask) -> Generator[int]:
+def count(models: Models, served: Served, ask: Ask, is_wanted: Callable[[], bool]) -> Generator[int]:
     """Tokens of the prompt, as one item."""
-    with models.using(served) as engine:
+    with models.using(served, is_wanted) as engine:
         try:
-            prompt = prompt_for(_awake(engine), _told(engine, served, ask), Sampling(max_tokens=1), "error")
+            prompt = prompt_for(awake(engine), _told(engine, served, ask), Sampling(max_tokens=1), "error")
             yield prompt.ledger.used_tokens
         except ContextFull as error:
             yield error.need
@@ -97,7 +97,7 @@ def _continued(
     engine: Engine, prompt: str | tuple[int, ...], sampling: Sampling, stops: tuple[str, ...]
 ) -> Generator[TurnEvent]:
     """What the model writes behind a text."""
-    loaded = _awake(engine).loaded
+    loaded = awake(engine).loaded
     tokens = engine.tokenize([prompt])[0] if isinstance(prompt, str) else list(prompt)
     if loaded.adds_bos is not None and isinstance(prompt, str):
         tokens = [loaded.adds_bos, *tokens]
@@ -105,14 +105,6 @@ def _continued(
         raise ContextFull(len(tokens), loaded.context - 1, loaded.context, "the prompt")
     yield Ledger(loaded.context, len(tokens), 0, loaded.context - len(tokens))
     yield from engine.reply(tokens, sampling, stops)
-
-
-def _awake(engine: Engine) -> Engine:
-    """The same, in memory."""
-    if isinstance(engine, Sleeper):
-        for _ in engine.wake():
-            pass
-    return engine
 
 
 def _seeded(sampling: Sampling, choice: int) -> Sampling:

@@ -10,12 +10,14 @@ from contextlib import closing
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+Make = Callable[[Callable[[], bool]], Generator[Item]]
+"""Makes a generator, which may ask whether what it makes is still wanted while it has nothing to give."""
 
 
 class Flow(Generic[Item]):
     """The items of a generator that runs in a thread. Close it; the generator is then closed at its next item."""
 
-    def __init__(self, make: Callable[[], Generator[Item]], threads: Executor, at_end: Callable[[], None]) -> None:
+    def __init__(self, make: Make[Item], threads: Executor, at_end: Callable[[], None]) -> None:
         """Start it; `at_end` is called in the loop when the thread is done."""
         self._loop = asyncio.get_running_loop()
         self._items: asyncio.Queue[Item | Exception | None] = asyncio.Queue()
@@ -50,11 +52,11 @@ class Flow(Generic[Item]):
         self._items.put_nowait(None)
         self._at_end()
 
-    def _run(self, make: Callable[[], Generator[Item]]) -> None:
+    def _run(self, make: Make[Item]) -> None:
         """The thread's work."""
         if self._is_closed.is_set():
             return
-        with closing(make()) as items:
+        with closing(make(lambda: not self._is_closed.is_set())) as items:
             for item in items:
                 if self._is_closed.is_set():
                     return

@@ -17,7 +17,7 @@ from localchat.errors import LocalchatError
 from localchat.server.access import WITH_BODY, Access, refusal
 from localchat.server.limits import Limits
 from localchat.server.metrics import Metrics
-from localchat.server.refusal import Refusal, error_body, refusal_of
+from localchat.server.refusal import LEFT_STATUS, Refusal, error_body, refusal_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -53,7 +53,7 @@ class Gate:
             call.has_body = True
             await self._app(scope, _replayed(body, receive), call.send)
         except _Gone:
-            call.status = call.status or 499
+            call.status = call.status or LEFT_STATUS
         except LocalchatError as error:
             await call.refuse(refusal_of(error))
         finally:

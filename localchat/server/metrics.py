@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ class Metrics:
 
     requests: Counter[Label] = field(default_factory=Counter)
     """By route and status."""
-    seconds: Counter[Label] = field(default_factory=Counter)
+    seconds: defaultdict[Label, float] = field(default_factory=lambda: defaultdict(float))
     """That requests took together, by route."""
     replies: Counter[Label] = field(default_factory=Counter)
     """By how they ended."""
@@ -30,7 +30,7 @@ class Metrics:
     def answered(self, route: str, status: int, seconds: float) -> None:
         """A request is over."""
         self.requests[route, str(status)] += 1
-        self.seconds[(route,)] += seconds  # type: ignore[assignment]
+        self.seconds[(route,)] += seconds
 
     def replied(self, reason: str, usage: Usage) -> None:
         """A reply is complete."""
@@ -40,9 +40,9 @@ class Metrics:
         self.completion_tokens += usage.completion_tokens
         self.first_token_seconds += usage.first_token_seconds
 
-    def cut(self, reason: str) -> None:
+    def cut(self) -> None:
         """A reply ended before its end."""
-        self.replies[(reason,)] += 1
+        self.replies[("cut",)] += 1
 
     def text(self, writing: int, waiting: int, loaded: Mapping[str, bool]) -> str:
         """All of it; besides how many replies are being written and waited for, and which models are in memory."""
@@ -66,7 +66,7 @@ def _lines(name: str, kind: str, labels: Label, values: Mapping[Label, float]) -
     yield f"# TYPE localchat_{name} {kind}"
     for key in sorted(values):
         pairs = ",".join(f'{label}="{_escaped(value)}"' for label, value in zip(labels, key, strict=True))
-        yield f"localchat_{name}{{{pairs}}} {values[key]:g}" if pairs else f"localchat_{name} {values[key]:g}"
+        yield f"localchat_{name}{{{pairs}}} {values[key]}" if pairs else f"localchat_{name} {values[key]}"
 
 
 def _escaped(value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,12 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from localchat.chat import Sleeper
 from localchat.engine.events import Engine
-from localchat.errors import LocalchatError, NoMemory
-from localchat.server.refusal import Refusal, refusal_of
+from localchat.errors import EngineDied, LocalchatError, NoMemory
+from localchat.lifetime import GivenUp
+from localchat.server.refusal import Refusal, left, refusal_of
 
 NAMES_SHOWN = 8
 RETRY_SECONDS = 30
+LOOK_SECONDS = 0.5  # so often whoever waits looks whether the client is still there
+
+LOG = logging.getLogger("localchat.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +99,14 @@ class Models:
             return {name: place.engine for name, place in self._places.items() if place.engine.is_loaded}
 
     @contextmanager
-    def using(self, served: Served) -> Iterator[Held]:
-        """Its engine, loaded if need be. Raises Refusal where that cannot be."""
-        place = self._take(served)
+    def using(self, served: Served, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[Held]:
+        """Its engine, loaded if need be. Raises Refusal where that cannot be, or is not wanted any more."""
+        place = self._take(served, is_wanted)
         try:
             yield place.engine
+        except EngineDied as death:
+            _tell(served, death)
+            raise
         finally:
             with self._changed:
                 place.uses -= 1
@@ -112,17 +121,14 @@ class Models:
         for place in places:
             place.engine.close()
 
-    def _take(self, served: Served) -> _Place:
+    def _take(self, served: Served, is_wanted: Callable[[], bool]) -> _Place:
         ticket = object()
-        with self._changed:
-            while not self._is_first(ticket, served):
-                self._changed.wait()
-                self._check_open()
-            if place := self._ready(served):
-                self._leave(ticket)
-                return self._begin(place)
         try:
-            self._make_room(served)
+            with self._changed:
+                self._wait_for(lambda: self._is_first(ticket, served), is_wanted)
+                if place := self._ready(served):
+                    return self._begin(place)
+            self._make_room(served, is_wanted)
             return self._bring(served)
         finally:
             with self._changed:
@@ -130,12 +136,20 @@ class Models:
 
     def _is_first(self, ticket: object, served: Served) -> bool:
         """May this one go on: to use what is there, or to load it?"""
-        self._check_open()
         if self._ready(served) and not self._is_making_room:
             return True  # who only uses what is there does not wait for those who load
         if ticket not in self._line:
             self._line.append(ticket)
         return self._line[0] is ticket
+
+    def _wait_for(self, is_so: Callable[[], bool], is_wanted: Callable[[], bool]) -> None:
+        """Raises Refusal where all ends before, or nobody waits for it any more."""
+        self._check_open()
+        while not is_so():
+            self._changed.wait(LOOK_SECONDS)
+            self._check_open()
+            if not is_wanted():
+                raise left()
 
     def _ready(self, served: Served) -> _Place | None:
         place = self._places.get(served.name)
@@ -153,14 +167,13 @@ class Models:
 
     # What only the first of the line does
 
-    def _make_room(self, served: Served) -> None:
+    def _make_room(self, served: Served, is_wanted: Callable[[], bool]) -> None:
         """Put others away, those that were not used for the longest time first, until it fits."""
         while (others := self._others(served)) and not self._fits_beside(served):
             with self._changed:
                 self._is_making_room = True
                 try:
-                    self._changed.wait_for(lambda: self._is_closed or any(not place.uses for place in others.values()))
-                    self._check_open()
+                    self._wait_for(lambda: any(not place.uses for place in others.values()), is_wanted)
                     idle = [name for name, place in others.items() if not place.uses]
                     first = min(idle, key=lambda name: others[name].used_at)
                     gone = self._places.pop(first)
@@ -169,30 +182,55 @@ class Models:
             gone.engine.close()
 
     def _others(self, served: Served) -> dict[str, _Place]:
+        """Those that are not in memory too: they may be on their way back."""
         with self._changed:
-            places = self._places.items()
-            return {name: place for name, place in places if name != served.name and place.engine.is_loaded}
+            return {name: place for name, place in self._places.items() if name != served.name}
 
     def _bring(self, served: Served) -> _Place:
-        with self._changed:
-            place = self._places.get(served.name)
-            if place is not None:
-                return self._begin(place)  # it was put away, and comes back when it is asked
+        """It in memory. Why that cannot be is for the log; the client has nothing to do with files of this machine."""
         try:
-            engine = self._load(served)
-        except NoMemory as error:
-            raise refusal_of(error) from error
+            place = self._woken(served) or _Place(self._load(served))
         except LocalchatError as error:
+            _tell(served, error)
+            if isinstance(error, NoMemory):
+                raise refusal_of(error) from error
             raise Refusal(
                 503, "model_not_loaded", "the model could not be loaded", wait_seconds=RETRY_SECONDS
             ) from error
         with self._changed:
             if self._is_closed:
-                engine.close()
+                place.engine.close()
             self._check_open()
-            place = self._places[served.name] = _Place(engine)
+            self._places[served.name] = place
             return self._begin(place)
+
+    def _woken(self, served: Served) -> _Place | None:
+        """The one that was put away, or has died; None where there is none that comes back."""
+        with self._changed:
+            place = self._places.get(served.name)
+        if place is None:
+            return None
+        try:
+            awake(place.engine)
+        except GivenUp:  # for itself; it is tried once again for whoever asks
+            with self._changed:
+                self._places.pop(served.name, None)
+            place.engine.close()
+            return None
+        return place
 
     def _check_open(self) -> None:
         if self._is_closed:
             raise Refusal(503, "stopping", "the server is stopping")
+
+
+def awake(engine: Engine) -> Engine:
+    """The same, in memory. Raises LocalchatError."""
+    if isinstance(engine, Sleeper):
+        for _ in engine.wake():
+            pass
+    return engine
+
+
+def _tell(served: Served, error: LocalchatError) -> None:
+    LOG.warning("%s: %s; %s", served.name, error, error.hint)

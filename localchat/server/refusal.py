@@ -8,6 +8,7 @@ from localchat.errors import BadFile, ContextFull, EngineDied, LocalchatError, N
 from localchat.text import one_line
 
 MESSAGE_CHARACTERS = 500
+LEFT_STATUS = 499  # others write it into their logs for a client that left
 KINDS = {  # what both protocols call it
     400: ("invalid_request_error", "invalid_request_error"),
     401: ("authentication_error", "authentication_error"),
@@ -46,6 +47,11 @@ class Refusal(LocalchatError):
     def headers(self) -> dict[str, str]:
         """Those that belong to it."""
         return {"retry-after": str(self.wait_seconds)} if self.wait_seconds else {}
+
+
+def left() -> Refusal:
+    """Nobody reads it; a new one each time, because an exception keeps where it was raised."""
+    return Refusal(LEFT_STATUS, "client_left", "the client has left")
 
 
 def refusal_of(error: LocalchatError) -> Refusal:

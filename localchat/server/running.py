@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
+from filelock import FileLock
 
 from localchat.errors import BadFile, LocalchatError
 from localchat.files import read_bytes, read_json, write_text
@@ -60,10 +61,10 @@ def log_file() -> Path:
 def own_token() -> str:
     """The token of this user's server, which is made where there is none. Raises LocalchatError."""
     path = token_file()
-    with suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(f"{secrets.token_urlsafe(TOKEN_BYTES)}\n")
+    if not path.exists():  # two that begin at the same moment must not read the file before it is written
+        with FileLock(path.with_name(f"{path.name}.lock")):
+            if not path.exists():
+                write_text(path, f"{secrets.token_urlsafe(TOKEN_BYTES)}\n")
     text = read_bytes(path, TOKEN_LIMIT_BYTES).decode("ascii", "replace").strip()
     return strong(text, f"delete {path}, and a new one is made")
 

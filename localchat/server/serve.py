@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from localchat.errors import LocalchatError
 from localchat.keeper import Kept, keep
 from localchat.launch import plan_now
-from localchat.launching import Launch
+from localchat.launching import AS_SET, Launch
 from localchat.library import Installed, find, installed, remember_use
 from localchat.server.access import access, is_loopback
 from localchat.server.app import Server
@@ -40,7 +41,7 @@ class Wanted:
     has_own_token: bool
     names: tuple[str, ...] = ()
     """Of the models that may be asked for; none are all."""
-    how: Launch = Launch()  # noqa: RUF009 - it is frozen
+    how: Launch = AS_SET
 
 
 def serve(wanted: Wanted, settings: Settings, ready: Callable[[Running, Sequence[Served]], None]) -> None:
@@ -48,7 +49,7 @@ def serve(wanted: Wanted, settings: Settings, ready: Callable[[Running, Sequence
     check(wanted)
     shelf = Shelf(settings, wanted.names, wanted.how)
     models, limits = Models(shelf.served, shelf.load, shelf.fits_beside), Limits()
-    with listening(wanted.host, wanted.port) as endpoint:
+    with _ended_in_order(), listening(wanted.host, wanted.port) as endpoint:
         port = endpoint.getsockname()[1]
         rules = access(wanted.host, port, wanted.token)
         server = Server(models, lambda: rules, limits)
@@ -70,6 +71,16 @@ def check(wanted: Wanted) -> None:
             f"without a token, a server at {wanted.host} could be used by everybody who reaches this machine",
             "leave out --no-token, or --host",
         )
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """A signal to end ends the process by way of its `finally`s, also before the listener hears signals itself."""
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Shelf:

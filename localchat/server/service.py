@@ -37,7 +37,7 @@ def install(arguments: Sequence[str]) -> tuple[Path, str]:
 
 def systemd(command: Sequence[str], folder: Path) -> str:
     """A unit of a user."""
-    words = " ".join(map(_quoted, command))
+    words = " ".join(_quoted(word).replace("$", "$$") for word in command)
     return (
         "[Unit]\nDescription=localchat: a local server for language models\n\n"
         f"[Service]\nExecStart={words}\nEnvironment={_quoted(f'LOCALCHAT_HOME={folder}')}\n"
@@ -57,6 +57,6 @@ def launchd(command: Sequence[str], folder: Path) -> str:
 
 def _quoted(word: str) -> str:
     """A word of a unit, with nothing in it that systemd would act on."""
-    for sign, meant in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$"), ("\n", "\\n")):
+    for sign, meant in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("\n", "\\n")):
         word = word.replace(sign, meant)
     return f'"{word}"'

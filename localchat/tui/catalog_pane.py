@@ -81,7 +81,7 @@ class CatalogPane(Pane):
         self.rows.show(offer_rows(message.offers))
         empty = self.query_one(".empty", Static)
         if message.error is not None:
-            empty.update(Content(one_line(f"{message.error}. {message.error.hint}.", 500)))
+            empty.update(Content(one_line(message.error.sentences, 500)))
         empty.display = not message.offers
         self.rows.display = bool(message.offers)
         self.post_message(self.Fresh())
@@ -135,13 +135,8 @@ def _here(offer: Offer, plan: Plan) -> Content:
         ("Speed", f"{speed(plan)} are predicted" if speed(plan) else "not predicted: the memory is not measured yet"),
         ("Memory", size(plan.total_bytes)),
         ("Download", "none" if offer.is_local else size(offer.entry.download_bytes)),
-        ("Disk", "linked, not copied" if offer.is_local else _disk(offer.entry, plan)),
+        ("Disk", "linked, not copied" if offer.is_local else size(plan.weights_bytes)),
     )
-
-
-def _disk(entry: Entry, plan: Plan) -> str:
-    whole = size(entry.download_bytes + plan.weights_bytes)
-    return f"{size(plan.weights_bytes)}; {whole} while it is made"
 
 
 def _about(entry: Entry) -> Content:

@@ -134,7 +134,7 @@ class Downloads:
         if known is not None and error is not None and known.state != "stopping":
             self._put(replace(known, state="failed", error=error))
             self._app.notify(
-                one_line(f"{known.name} is not installed: {error}. {error.hint}.", 500),
+                one_line(f"{known.name} is not installed: {error.sentences}", 500),
                 severity="error", timeout=TOAST_SECONDS, markup=False,
             )  # fmt: skip
         elif known is not None and known.state != "done":

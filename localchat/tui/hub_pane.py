@@ -115,7 +115,7 @@ class HubPane(Pane):
                 self.rows.focus()
         else:
             error = message.error
-            self._tell(one_line(f"{error}. {error.hint}.", 500) if error else NOTHING)
+            self._tell(one_line(error.sentences, 500) if error else NOTHING)
         self.post_message(self.Fresh())
 
     def _tell(self, text: str) -> None:

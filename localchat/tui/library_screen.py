@@ -259,7 +259,7 @@ class LibraryScreen(Screen[Installed | None]):
     @on(Removed)
     def _show_removed(self, message: Removed) -> None:
         if message.error is not None:
-            self.notify(one_line(f"{message.error}. {message.error.hint}.", 500), severity="error", markup=False)
+            self.notify(one_line(message.error.sentences, 500), severity="error", markup=False)
         else:
             self.notify(one_line(f"{message.name} is removed."), markup=False)
         self.query_one(InstalledPane).look()

@@ -142,7 +142,7 @@ class PickerScreen(ModalScreen[Installed | None]):
     def _show(self, message: Looked) -> None:
         self._suggestions = three(message.offers)
         if message.error is not None:
-            words = f"{message.error}. {message.error.hint}."
+            words = message.error.sentences
         else:
             words = WELCOME if self._suggestions else "No model of the catalog fits this machine; the library says why."
         self.query_one(".welcome", Static).update(Content(one_line(words, 500)))

@@ -97,7 +97,7 @@ class VerifyScreen(ModalScreen[None]):
         what, found = self.query_one(".what", Static), self.query_one(".facts", Static)
         if message.error is not None:
             what.update(Content.styled(f"{one_line(self._model.name, 60)} could not be checked", "bold $text-error"))
-            found.update(Content(one_line(f"{message.error}. {message.error.hint}.", 500)))
+            found.update(Content(one_line(message.error.sentences, 500)))
             return
         what.update(verdict(self._model.name, message.checks))
         found.update(check_lines("What was checked", message.checks))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from localchat.errors import LocalchatError
@@ -19,15 +18,9 @@ NO_TEMPLATE = "the file has no chat template"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What another app has."""
+class Found(Candidate):
+    """A candidate that was looked at, so that its trouble is also what is wrong with the file."""
 
-    app: str
-    title: str
-    """What the app calls it."""
-    path: Path
-    suggestion: str = ""
-    """Text to make a name of."""
     name: str = ""
     """What it is called here once it is adopted."""
     kind: Kind = "damaged"
@@ -39,14 +32,6 @@ class Found:
     quant: str = ""
     architecture: str = ""
     template_source: str | None = None
-    sha256: str = ""
-    """What the bytes must hash to, where the app says so."""
-    stops: tuple[str, ...] = ()
-    system: str = ""
-    sampling: Mapping[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    trouble: str = ""
-    """Why it cannot be adopted."""
     adopted_as: str = ""
     same_as: str = ""
     """Name of the one before it that is the same file."""
@@ -73,11 +58,8 @@ def look(candidate: Candidate, natures: dict[tuple[int, int], Nature]) -> Found:
 
     A file that was read before is in `natures`, and others are put there.
     """
-    found = Found(
-        app=candidate.app, title=candidate.title, path=candidate.path,
-        suggestion=candidate.suggestion or candidate.title, sha256=candidate.sha256, stops=candidate.stops,
-        system=candidate.system, sampling=candidate.sampling, notes=candidate.notes, trouble=candidate.trouble,
-    )  # fmt: skip
+    found = Found(**{known.name: getattr(candidate, known.name) for known in fields(Candidate)})
+    found = replace(found, suggestion=candidate.suggestion or candidate.title)
     if candidate.trouble:
         return found
     if not _is_unicode(candidate.path):

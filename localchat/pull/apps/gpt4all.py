@@ -8,7 +8,7 @@ from pathlib import Path
 from localchat.errors import BadFile
 from localchat.files import read_bytes
 from localchat.pull.apps.candidate import Candidate, Place
-from localchat.pull.apps.walk import is_file, model_files
+from localchat.pull.apps.walk import is_file, model_files, whole_path
 
 APP = "GPT4All"
 SETTINGS_LIMIT_BYTES = 256 << 10
@@ -34,4 +34,4 @@ def _chosen(file: Path) -> list[Path]:
     except BadFile:
         return []
     values = [line.removeprefix(KEY).strip().strip('"') for line in text.splitlines() if line.startswith(KEY)]
-    return [Path(value) for value in values[:1] if "\0" not in value and Path(value).is_absolute()]
+    return whole_path(values[0]) if values else []

@@ -21,10 +21,16 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 def folders(place: Place) -> list[Path]:
     """Where the cache is, as huggingface_hub finds it."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if chosen := place.named(variable):
+        if chosen := _named(place, variable):
             return [chosen]
-    general = place.named("XDG_CACHE_HOME") or place.home / ".cache"
-    return [(place.named("HF_HOME") or general / "huggingface") / "hub"]
+    general = _named(place, "XDG_CACHE_HOME") or place.home / ".cache"
+    return [(_named(place, "HF_HOME") or general / "huggingface") / "hub"]
+
+
+def _named(place: Place, variable: str) -> Path | None:
+    """The folder of a variable, in which a tilde means the home: not every file of settings is read by a shell."""
+    path = place.named(variable)
+    return place.home.joinpath(*path.parts[1:]) if path and path.parts[:1] == ("~",) else path
 
 
 def is_one(folder: Path) -> bool:

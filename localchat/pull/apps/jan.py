@@ -13,7 +13,7 @@ from localchat.files import read_bytes, read_json
 from localchat.paths import is_safe_name
 from localchat.pull.apps.candidate import Candidate, Place
 from localchat.pull.apps.manner import manner_of
-from localchat.pull.apps.walk import SUFFIX, files_below, is_file, is_folder, model_files
+from localchat.pull.apps.walk import SUFFIX, files_below, is_file, is_folder, model_files, whole_path
 
 APP = "Jan"
 MODEL_FILE = "model.yml"
@@ -94,7 +94,7 @@ def _model(data: Path, models: Path, path: Path) -> Candidate:
     manner = manner_of(APP, known, SAMPLING)
     return Candidate(
         APP, title, file, PurePosixPath(title).name, sha256 if SHA256.fullmatch(sha256) else "",
-        manner.stops, "", manner.sampling or {}, manner.notes,
+        manner.stops, "", manner.sampling, manner.notes,
     )  # fmt: skip
 
 
@@ -113,8 +113,6 @@ def _file(data: Path, facts: Mapping[str, Any]) -> Path:
 
 def _chosen(file: Path) -> list[Path]:
     try:
-        folder = read_json(file).get("data_folder") if is_file(file) else None
+        return whole_path(read_json(file).get("data_folder")) if is_file(file) else []
     except BadFile:
         return []
-    is_path = isinstance(folder, str) and "\0" not in folder and Path(folder).is_absolute()
-    return [Path(str(folder))] if is_path else []

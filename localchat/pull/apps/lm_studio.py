@@ -8,7 +8,7 @@ from pathlib import Path
 from localchat.errors import BadFile
 from localchat.files import read_bytes, read_json
 from localchat.pull.apps.candidate import Candidate, Place
-from localchat.pull.apps.walk import is_file, model_files
+from localchat.pull.apps.walk import is_file, model_files, whole_path
 
 APP = "LM Studio"
 POINTER = ".lmstudio-home-pointer"
@@ -33,18 +33,12 @@ def _pointed(file: Path) -> list[Path]:
         text = read_bytes(file, POINTER_LIMIT_BYTES).decode("utf-8").strip() if is_file(file) else ""
     except (BadFile, UnicodeDecodeError):
         return []
-    return _absolute(text)
+    return whole_path(text)
 
 
 def _chosen(file: Path) -> list[Path]:
     """The folder of downloads in its settings."""
     try:
-        return _absolute(read_json(file).get("downloadsFolder")) if is_file(file) else []
+        return whole_path(read_json(file).get("downloadsFolder")) if is_file(file) else []
     except BadFile:
         return []
-
-
-def _absolute(text: object) -> list[Path]:
-    """The path if it is a whole one; what a relative one would be relative to is not known."""
-    is_path = isinstance(text, str) and "\0" not in text and Path(text).is_absolute()
-    return [Path(str(text))] if is_path else []

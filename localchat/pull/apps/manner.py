@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from localchat.sampling import is_sensible
@@ -12,6 +13,7 @@ from localchat.text import one_line
 STOPS_LIMIT, STOP_LIMIT_CHARACTERS = 32, 200
 SYSTEM_LIMIT_CHARACTERS = 64 << 10
 WHOLE = ("top_k", "seed", "max_tokens")
+HALF = re.compile("[\ud800-\udfff]")  # of a sign: JSON may have it, and no file can be written with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Manner:
 
     stops: tuple[str, ...] = ()
     system: str = ""
-    sampling: Mapping[str, float] | None = None
+    sampling: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -43,7 +45,7 @@ def manner_of(app: str, facts: Mapping[str, Any], names: Mapping[str, str], syst
 
 
 def _is_stop(text: Any) -> bool:
-    return isinstance(text, str) and 0 < len(text) <= STOP_LIMIT_CHARACTERS
+    return isinstance(text, str) and 0 < len(text) <= STOP_LIMIT_CHARACTERS and not HALF.search(text)
 
 
 def _is_value(name: str, value: Any) -> bool:

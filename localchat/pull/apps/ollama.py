@@ -106,7 +106,7 @@ def _model(blobs: Path, title: str, layers: Mapping[str, list[str]]) -> Candidat
     manner = _manner(blobs, layers)
     return Candidate(
         APP, title, _blob(blobs, weights[0]), suggested(title), weights[0],
-        manner.stops, manner.system, manner.sampling or {}, manner.notes,
+        manner.stops, manner.system, manner.sampling, manner.notes,
     )  # fmt: skip
 
 

@@ -29,6 +29,12 @@ def is_folder(path: Path) -> bool:
     return _mode(path, stat.S_ISDIR)
 
 
+def whole_path(text: object) -> list[Path]:
+    """The path that an app's settings name, if it is a whole one: what another would be relative to is not known."""
+    is_path = isinstance(text, str) and "\0" not in text and Path(text).is_absolute()
+    return [Path(str(text))] if is_path else []
+
+
 def _mode(path: Path, is_such: Callable[[int], bool]) -> bool:
     try:
         return is_such(path.stat().st_mode)

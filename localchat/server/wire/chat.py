@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from localchat.conversation import Conversation, Message
+from localchat.conversation import Conversation
 from localchat.engine.events import TokenProbability
-from localchat.server.answering import Frame, event
+from localchat.server.answering import Frame
 from localchat.server.asking import Ask
-from localchat.server.refusal import Refusal, openai_error
+from localchat.server.refusal import Refusal
 from localchat.server.said import Begun, End, Said, Text
 from localchat.server.tools import Call, Tool, Tools, calls_text, chosen
+from localchat.server.wire.chunks import Chunks
 from localchat.server.wire.fields import (
     MESSAGES_LIMIT,
     TOOLS_LIMIT,
@@ -26,9 +25,9 @@ from localchat.server.wire.fields import (
     ToolName,
     Wire,
 )
-from localchat.server.wire.tally import Tally, ledger_fields
+from localchat.server.wire.talk import Talk
+from localchat.server.wire.tally import ledger_fields
 
-DONE = b"data: [DONE]\n\n"
 ANY_OBJECT = {"type": "object"}
 
 
@@ -170,31 +169,23 @@ def tools_of(
 def conversation_of(messages: Sequence[ChatMessage]) -> Conversation:
     """The same messages as the engine knows them: calls and their results in words. Raises Refusal."""
     names = {call.id: call.function.name for message in messages for call in message.tool_calls or ()}
-    found: list[Message] = []
+    talk = Talk()
     for place, message in enumerate(messages):
         text = _text(message.content, f"messages[{place}].content")
         match message.role:
             case "system" | "developer":
-                found.append(Message("system", text))
+                talk.say("system", text)
             case "tool":
-                say_result(found, names.get(message.tool_call_id or "", ""), text)
+                talk.returned(names.get(message.tool_call_id or "", ""), text)
             case "assistant":
                 calls = [(call.function.name, call.function.arguments) for call in message.tool_calls or ()]
-                found.append(Message("assistant", calls_text(calls) if calls and not text else text))
+                talk.say("assistant", calls_text(calls) if calls and not text else text)
             case "user":
-                found.append(Message("user", text))
+                talk.say("user", text)
+    found = talk.messages()
     if not found or found[-1].role != "user":
         raise Refusal(400, "invalid_request", "the last message must be the user's, or a tool's", param="messages")
-    return Conversation(tuple(found))
-
-
-def say_result(messages: list[Message], name: str, text: str) -> None:
-    """What a tool returned, as a message of the user's; those of several calls are one."""
-    said = f"{name} returned: {text}" if name else f"The tool returned: {text}"
-    if messages and messages[-1].role == "user":
-        messages[-1] = Message("user", f"{messages[-1].text}\n{said}")
-    else:
-        messages.append(Message("user", said))
+    return Conversation(found)
 
 
 def _text(content: str | list[Part] | None, where: str) -> str:
@@ -205,20 +196,12 @@ def _text(content: str | list[Part] | None, where: str) -> str:
     return "\n".join(part.text or "" for part in content)
 
 
-class ChatWire:
+class ChatWire(Chunks):
     """A reply as chunks."""
 
     def __init__(self, model: str, *, tells_usage: bool) -> None:
-        self._tells_usage, self._tally = tells_usage, Tally()
+        super().__init__(model, "chatcmpl", "chat.completion.chunk", tells_usage=tells_usage)
         self._calls: dict[int, int] = {}
-        self._head = {
-            "id": f"chatcmpl-{secrets.token_hex(12)}", "object": "chat.completion.chunk", "created": int(time.time()),
-            "model": model,
-        }  # fmt: skip
-
-    def begin(self) -> Iterator[Frame]:
-        """Nothing: the first piece of each choice says that it begins."""
-        yield from ()
 
     def take(self, choice: int, what: Said) -> Iterator[Frame]:
         """The chunk that tells this."""
@@ -237,11 +220,6 @@ class ChatWire:
                 self._tally.add(usage)
                 yield self._chunk(choice, {}, reason=reason)
 
-    def finish(self) -> Iterator[Frame]:
-        """The counts, where they are wanted."""
-        if self._tells_usage:
-            yield {**self._head, "choices": [], "usage": self._tally.openai()}
-
     def whole(self, frames: Iterable[Frame]) -> Frame:
         """The chunks folded into a completion."""
         choices: dict[int, Frame] = {}
@@ -254,18 +232,6 @@ class ChatWire:
             message = choice["message"]
             message["content"] = message["content"] or (None if "tool_calls" in message else "")
         return {**answer, "choices": [choices[number] for number in sorted(choices)]}
-
-    def pack(self, frame: Frame) -> bytes:
-        """A chunk as an event."""
-        return event(frame)
-
-    def pack_error(self, refusal: Refusal) -> bytes:
-        """An error in the place of the end."""
-        return event(openai_error(refusal))
-
-    def pack_end(self) -> bytes:
-        """The end."""
-        return DONE
 
     def _chunk(self, choice: int, delta: Frame, *, logprobs: Frame | None = None, reason: str | None = None) -> Frame:
         told = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
@@ -284,7 +250,8 @@ def _fold(choice: Frame, told: Frame) -> None:
     for call in delta.get("tool_calls", ()):
         message.setdefault("tool_calls", []).append({key: value for key, value in call.items() if key != "index"})
     if told["logprobs"]:
-        choice["logprobs"] = {"content": [*(choice["logprobs"] or {}).get("content", ()), *told["logprobs"]["content"]]}
+        choice["logprobs"] = choice["logprobs"] or {"content": []}
+        choice["logprobs"]["content"] += told["logprobs"]["content"]
     choice["finish_reason"] = told["finish_reason"] or choice["finish_reason"]
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from localchat.engine.events import TokenProbability
-from localchat.server.answering import Frame, event
+from localchat.server.answering import Frame
 from localchat.server.asking import Ask
-from localchat.server.refusal import Refusal, openai_error
+from localchat.server.refusal import Refusal
 from localchat.server.said import Begun, End, Said, Text
-from localchat.server.wire.chat import DONE, StreamOptions
+from localchat.server.wire.chat import StreamOptions
+from localchat.server.wire.chunks import Chunks
 from localchat.server.wire.fields import Choices, Name, SampledWire, Tokens, Wire
-from localchat.server.wire.tally import Tally
 
 USUAL_TOKENS = 16  # as in OpenAI's API
 TOKENS_LIMIT = 1 << 20
@@ -79,19 +77,12 @@ def refuse_embeddings() -> Refusal:
     )
 
 
-class CompletionWire:
+class CompletionWire(Chunks):
     """A text as chunks."""
 
     def __init__(self, model: str, *, tells_usage: bool, echoed: str = "") -> None:
-        self._tells_usage, self._echoed, self._tally = tells_usage, echoed, Tally()
-        self._head = {
-            "id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
-            "model": model,
-        }  # fmt: skip
-
-    def begin(self) -> Iterator[Frame]:
-        """Nothing."""
-        yield from ()
+        super().__init__(model, "cmpl", "text_completion", tells_usage=tells_usage)
+        self._echoed = echoed
 
     def take(self, choice: int, what: Said) -> Iterator[Frame]:
         """The chunk that tells this."""
@@ -104,11 +95,6 @@ class CompletionWire:
                 self._tally.add(usage)
                 yield self._chunk(choice, "", reason=reason)
 
-    def finish(self) -> Iterator[Frame]:
-        """The counts, where they are wanted."""
-        if self._tells_usage:
-            yield {**self._head, "choices": [], "usage": self._tally.openai()}
-
     def whole(self, frames: Iterable[Frame]) -> Frame:
         """The chunks folded into one."""
         choices: dict[int, Frame] = {}
@@ -120,18 +106,6 @@ class CompletionWire:
                 choices[number] = _joined(choices[number], told) if number in choices else told
         return {**answer, "choices": [choices[number] for number in sorted(choices)]}
 
-    def pack(self, frame: Frame) -> bytes:
-        """A chunk as an event."""
-        return event(frame)
-
-    def pack_error(self, refusal: Refusal) -> bytes:
-        """An error in the place of the end."""
-        return event(openai_error(refusal))
-
-    def pack_end(self) -> bytes:
-        """The end."""
-        return DONE
-
     def _chunk(self, choice: int, text: str, logprobs: Frame | None = None, *, reason: str | None = None) -> Frame:
         return {**self._head, "choices": [
             {"index": choice, "text": text, "logprobs": logprobs, "finish_reason": reason}
@@ -141,7 +115,8 @@ class CompletionWire:
 def _joined(first: Frame, second: Frame) -> Frame:
     logprobs = first["logprobs"] or second["logprobs"]
     if first["logprobs"] and second["logprobs"]:
-        logprobs = {key: [*first["logprobs"][key], *second["logprobs"][key]] for key in logprobs}
+        for key, values in logprobs.items():
+            values += second["logprobs"][key]
     return {
         **first, "text": first["text"] + second["text"], "logprobs": logprobs,
         "finish_reason": second["finish_reason"] or first["finish_reason"],

@@ -9,14 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from localchat.conversation import Conversation, Message
+from localchat.conversation import Conversation
 from localchat.sampling import RANGES
 from localchat.server.answering import Frame, event
 from localchat.server.asking import Ask
 from localchat.server.refusal import Refusal, anthropic_error
 from localchat.server.said import Begun, End, Said, Text
 from localchat.server.tools import Call, Tool, Tools, calls_text, chosen
-from localchat.server.wire.chat import say_result
 from localchat.server.wire.fields import (
     MESSAGES_LIMIT,
     STOPS_LIMIT,
@@ -28,6 +27,7 @@ from localchat.server.wire.fields import (
     ToolName,
     Wire,
 )
+from localchat.server.wire.talk import Talk
 from localchat.server.wire.tally import Tally, ledger_fields
 
 REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
@@ -96,17 +96,22 @@ class CountRequest(Wire):
         return self.metadata.user_id if self.metadata else None
 
     def _conversation(self) -> Conversation:
-        found = [Message("system", _text(self.system, "system"))] if self.system else []
+        talk = Talk()
+        if self.system:
+            talk.say("system", _text(self.system, "system"))
         names = {block.id: block.name or "" for turn in self.messages for block in _blocks(turn) if block.id}
         for place, turn in enumerate(self.messages):
-            _say(found, turn, names, f"messages[{place}].content")
+            _say(talk, turn, names, f"messages[{place}].content")
+        found = talk.messages()
         if found[-1].role != "user":
             raise Refusal(400, "unsupported", "the last message must be the user's", param="messages")
-        return Conversation(tuple(found))
+        return Conversation(found)
 
     def _tools(self) -> Tools | None:
         known = [Tool(one.name, one.description, one.input_schema or {"type": "object"}) for one in self.tools or ()]
         choice = self.tool_choice or ToolChoice(type="auto")
+        if choice.type == "tool" and not choice.name:
+            raise Refusal(400, "invalid_value", "a choice of one tool must name it", param="tool_choice.name")
         name = choice.name if choice.type == "tool" else ""
         return chosen(known, CHOICES.get(choice.type, "required"), name, several=not choice.disable_parallel_tool_use)
 
@@ -136,18 +141,18 @@ def _blocks(turn: Turn) -> Sequence[Block]:
     return [Block(type="text", text=turn.content)] if isinstance(turn.content, str) else turn.content
 
 
-def _say(messages: list[Message], turn: Turn, names: dict[str, str], where: str) -> None:
+def _say(talk: Talk, turn: Turn, names: dict[str, str], where: str) -> None:
     """Add what a turn says. Raises Refusal for pictures and other things that are no text."""
     calls = [(block.name or "", json.dumps(block.input or {})) for block in _blocks(turn) if block.type == "tool_use"]
     for block in _blocks(turn):
         if block.type == "tool_result":
-            say_result(messages, names.get(block.tool_use_id or "", ""), _text(block.content or "", where))
+            talk.returned(names.get(block.tool_use_id or "", ""), _text(block.content or "", where))
     spoken = [block for block in _blocks(turn) if block.type not in ("tool_use", "tool_result", "thinking")]
     text = _text(spoken, where)
     if turn.role == "assistant":
-        messages.append(Message("assistant", "\n".join(filter(None, (text, calls_text(calls) if calls else "")))))
+        talk.say("assistant", "\n".join(filter(None, (text, calls_text(calls) if calls else ""))))
     elif text or len(spoken) == len(_blocks(turn)):
-        messages.append(Message("user", text))
+        talk.say("user", text)
 
 
 def _text(content: str | Sequence[Block] | None, where: str) -> str:

@@ -14,8 +14,9 @@ from localchat.conversation import Conversation, Message
 from localchat.server.asking import Ask
 from localchat.server.refusal import Refusal
 from localchat.server.tools import AUTO, Tool, Tools, calls_text, chosen
-from localchat.server.wire.chat import ANY_OBJECT, say_result
+from localchat.server.wire.chat import ANY_OBJECT
 from localchat.server.wire.fields import MESSAGES_LIMIT, TOOLS_LIMIT, Name, SampledWire, Tokens, ToolName, Wire
+from localchat.server.wire.talk import Talk
 
 KEPT_LIMIT, KEPT_CHARACTERS = 200, 16 << 20
 TEXTS = ("input_text", "output_text", "text", "refusal")
@@ -99,14 +100,15 @@ class ResponsesRequest(SampledWire):
             schema=schema, tools=tools, when_full="drop" if self.truncation == "auto" else "error",
         )  # fmt: skip
 
-    def messages(self) -> list[Message]:
+    def messages(self) -> tuple[Message, ...]:
         """What is said with this request. Raises Refusal."""
         if isinstance(self.input, str):
-            return [Message("user", self.input)]
+            return (Message("user", self.input),)
         names = {item.call_id: item.name or "" for item in self.input if item.type == "function_call"}
-        found: list[Message] = []
+        talk = Talk()
         for place, item in enumerate(self.input):
-            _say(found, item, names, f"input[{place}]")
+            _say(talk, item, names, f"input[{place}]")
+        found = talk.messages()
         if not found:
             raise Refusal(400, "invalid_request", "nothing is said", param="input")
         return found
@@ -128,17 +130,17 @@ class ResponsesRequest(SampledWire):
         return chosen(known, self.tool_choice or AUTO, several=self.parallel_tool_calls is not False)
 
 
-def _say(messages: list[Message], item: InputItem, names: dict[str | None, str], where: str) -> None:
+def _say(talk: Talk, item: InputItem, names: dict[str | None, str], where: str) -> None:
     """Add what an item says; thoughts of other models are left out."""
     match item.type:
         case "message":
             role = item.role or "user"
             text = _text(item.content, where)
-            messages.append(Message("system" if role == "developer" else role, text))
+            talk.say("system" if role == "developer" else role, text)
         case "function_call":
-            messages.append(Message("assistant", calls_text([(item.name or "", item.arguments or "")])))
+            talk.say("assistant", calls_text([(item.name or "", item.arguments or "")]))
         case "function_call_output":
-            say_result(messages, names.get(item.call_id, ""), _text(item.output, where))
+            talk.returned(names.get(item.call_id, ""), _text(item.output, where))
 
 
 def _text(content: str | list[ContentPart] | None, where: str) -> str:
@@ -179,11 +181,8 @@ class Kept:
 
     messages: tuple[Message, ...]
     answer: dict[str, Any]
-
-    @property
-    def characters(self) -> int:
-        """How much of it there is."""
-        return sum(len(message.text) for message in self.messages) + len(json.dumps(self.answer))
+    characters: int
+    """How much of it there is."""
 
 
 @dataclass(slots=True)
@@ -191,12 +190,15 @@ class Shelf:
     """The last answers, in memory alone: the oldest go when there are many, and all with the server."""
 
     _kept: OrderedDict[str, Kept] = field(default_factory=OrderedDict)
+    _characters: int = 0
 
     def keep(self, messages: Sequence[Message], answer: dict[str, Any]) -> None:
         """Keep an answer and what led to it."""
-        self._kept[answer["id"]] = Kept(tuple(messages), answer)
-        while len(self._kept) > KEPT_LIMIT or sum(one.characters for one in self._kept.values()) > KEPT_CHARACTERS:
-            self._kept.popitem(last=False)
+        characters = sum(len(message.text) for message in messages) + len(json.dumps(answer))
+        self._kept[answer["id"]] = Kept(tuple(messages), answer, characters)
+        self._characters += characters
+        while len(self._kept) > KEPT_LIMIT or self._characters > KEPT_CHARACTERS:
+            self.remove(next(iter(self._kept)))
 
     def find(self, name: str, param: str | None = None) -> Kept:
         """One of them. Raises Refusal."""
@@ -206,5 +208,5 @@ class Shelf:
 
     def remove(self, name: str) -> None:
         """Forget one of them. Raises Refusal."""
-        self.find(name)
+        self._characters -= self.find(name).characters
         del self._kept[name]
