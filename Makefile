@@ -31,7 +31,7 @@ chat: $(VENV)/.installed
 	$(VENV)/bin/localchat
 
 test: check
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: $(VENV)/.developer
 	$(VENV)/bin/ruff format --check --quiet .

@@ -167,6 +167,7 @@ class _Collector:
                 "prompt_tokens_per_second": usage.prompt_tokens_per_second,
                 "tokens_per_second": usage.tokens_per_second,
                 "other_cores": usage.other_cores,
+                "threads": usage.threads,
             },
             "ledger": asdict(self._ledger),
             "notes": self._notes,

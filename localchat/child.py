@@ -63,7 +63,7 @@ def answer(reply: Reply, limits: Limits | None = None) -> None:
     """The child's side of `ask`: read the question, answer it once."""
     with _own_output() as out:
         if limits is not None:
-            _limit(limits)
+            limit(limits)
         out.write(_answered(reply, sys.stdin.buffer.read()))
 
 
@@ -160,7 +160,7 @@ def serve(reply: Reply, limits: Limits) -> None:
         out.write(READY)
         out.flush()
         for line in sys.stdin.buffer:
-            _limit(replace(limits, cpu_seconds=math.ceil(time.process_time()) + limits.cpu_seconds))
+            limit(replace(limits, cpu_seconds=math.ceil(time.process_time()) + limits.cpu_seconds))
             try:
                 found = _answered(reply, line)
             except MemoryError:
@@ -247,8 +247,8 @@ def _unpacked(line: bytes) -> dict[str, Any]:
     return found
 
 
-def _limit(limits: Limits) -> None:
-    """A limit that the system does not know, or that is lower already, is left as it is."""
+def limit(limits: Limits) -> None:
+    """This process may use no more. A limit that the system does not know, or that is lower already, stays as it is."""
     if sys.platform == "win32":
         return
     import resource

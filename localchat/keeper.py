@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from localchat.engine.events import Event, Loaded, Loading
@@ -15,7 +14,7 @@ from localchat.errors import EngineDied, LocalchatError
 from localchat.launch import Launched, launch, learn
 from localchat.launching import AS_SET, Launch
 from localchat.library import Installed
-from localchat.lifetime import JOIN_SECONDS, Alarms, Clock, Deaths, GivenUp, Idle, timer
+from localchat.lifetime import JOIN_SECONDS, Alarms, Change, Clock, Deaths, GivenUp, Idle, timer
 from localchat.plan.plan import Plan
 from localchat.sampling import Sampling
 from localchat.settings import Settings
@@ -37,15 +36,6 @@ def _forget(_plan: Plan, _death: EngineDied) -> None:
     """Nobody learns from a death."""
 
 
-@dataclass(eq=False)
-class _Change:
-    """The engine is being loaded or put away, by one thread; others wait for the end of it."""
-
-    fraction: float = 0.0
-    is_over: bool = False
-    failure: LocalchatError | None = None
-
-
 class Kept:
     """An engine that outlives its process. Any thread may call it; close it to end everything that belongs to it."""
 
@@ -61,7 +51,7 @@ class Kept:
         self._changed = threading.Condition()  # guards all that follows
         self._deaths, self._idle = Deaths(), Idle(idle_seconds, self._put_away, clock, alarms)
         self._engine: EngineProcess | None = None
-        self._change: _Change | None = None
+        self._change: Change | None = None
         self._thread: threading.Thread | None = None
         self._end: EngineDied | None = None
         self._notes: list[str] = []
@@ -111,13 +101,11 @@ class Kept:
 
         Raises LocalchatError; EngineDied where the process ended: by then it is being started again, unless GivenUp.
         """
-        with self._in_use():
-            engine = yield from self._awake()
-            try:
-                with closing(engine.reply(tokens, sampling, stops)) as events:
-                    yield from events
-            except EngineDied as death:
-                raise self._bury(engine, death) from death
+        return self._events(lambda engine: engine.reply(tokens, sampling, stops))
+
+    def embed(self, tokens: Sequence[int]) -> Generator[Event]:
+        """The vector of a text, as `reply` answers a prompt."""
+        return self._events(lambda engine: engine.embed(tokens))
 
     def close(self) -> None:
         """End the process, whatever it does, and give all memory back; for good."""
@@ -131,6 +119,15 @@ class Kept:
         if thread is not None and thread is not threading.current_thread():
             thread.join(JOIN_SECONDS)
         self._idle.stop()
+
+    def _events(self, ask: Callable[[EngineProcess], Generator[Event]]) -> Generator[Event]:
+        with self._in_use():
+            engine = yield from self._awake()
+            try:
+                with closing(ask(engine)) as events:
+                    yield from events
+            except EngineDied as death:
+                raise self._bury(engine, death) from death
 
     # Waiting for an engine
 
@@ -149,20 +146,20 @@ class Kept:
         """A living engine, which is started if need be."""
         while True:
             found = self._engine_or_change()
-            if isinstance(found, _Change):
+            if isinstance(found, Change):
                 yield from self._follow(found)
             elif found.is_alive:
                 return found
             else:
                 self._find_out(found)
 
-    def _engine_or_change(self) -> EngineProcess | _Change:
+    def _engine_or_change(self) -> EngineProcess | Change:
         with self._changed:
             if self._end is not None:
                 raise type(self._end)(str(self._end), self._end.hint)
             return self._engine or self._change or self._begin_load()
 
-    def _follow(self, change: _Change) -> Iterator[Loading]:
+    def _follow(self, change: Change) -> Iterator[Loading]:
         """At least one event, and then more until it is over. Raises why it failed."""
         while True:
             fraction = change.fraction
@@ -174,7 +171,7 @@ class Kept:
         if change.failure is not None:
             raise change.failure
 
-    def _has_news(self, change: _Change, fraction: float) -> bool:
+    def _has_news(self, change: Change, fraction: float) -> bool:
         return change.is_over or change.fraction != fraction or self._end is not None
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -210,13 +207,13 @@ class Kept:
 
     # Loading, and putting away
 
-    def _begin_load(self, old: EngineProcess | None = None, death: EngineDied | None = None) -> _Change:
-        change = self._change = _Change()
+    def _begin_load(self, old: EngineProcess | None = None, death: EngineDied | None = None) -> Change:
+        change = self._change = Change()
         self._thread = threading.Thread(target=self._load, args=(change, old, death), daemon=True, name="keeper")
         self._thread.start()
         return change
 
-    def _load(self, change: _Change, old: EngineProcess | None, death: EngineDied | None) -> None:
+    def _load(self, change: Change, old: EngineProcess | None, death: EngineDied | None) -> None:
         """The work of a thread: bury what was there, and load the model."""
         launched, failure = None, LocalchatError("the engine could not be started again", "load the model again")
         try:
@@ -240,14 +237,14 @@ class Kept:
                 if end is not None:
                     raise end from death
 
-    def _hear(self, change: _Change, fraction: float) -> None:
+    def _hear(self, change: Change, fraction: float) -> None:
         with self._changed:
             if self._end is not None:
                 raise LocalchatError(str(self._end), self._end.hint)  # not EngineDied, which would be tried again
             change.fraction = fraction
             self._changed.notify_all()
 
-    def _finish(self, change: _Change, launched: Launched | None, failure: LocalchatError | None) -> None:
+    def _finish(self, change: Change, launched: Launched | None, failure: LocalchatError | None) -> None:
         with self._changed:
             self._change, change.is_over, change.failure = None, True, failure
             if isinstance(failure, GivenUp):
@@ -273,7 +270,7 @@ class Kept:
             if self._idle.left_seconds() > 0:
                 self._idle.set()
                 return
-            change = self._change = _Change()
+            change = self._change = Change()
             self._engine = None
         engine.close()
         self._finish(change, None, None)

@@ -6,9 +6,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
-from localchat.errors import EngineDied
+from localchat.errors import EngineDied, LocalchatError
 
 DEATHS_LIMIT, DEATHS_SECONDS = 3, 60.0
 JOIN_SECONDS = 20.0
@@ -19,6 +20,15 @@ Clock = Callable[[], float]
 
 class GivenUp(EngineDied):
     """The engine died so often that it is not started again."""
+
+
+@dataclass(eq=False)
+class Change:
+    """The engine is being loaded or put away, by one thread; others wait for the end of it."""
+
+    fraction: float = 0.0
+    is_over: bool = False
+    failure: LocalchatError | None = None
 
 
 class Deaths:

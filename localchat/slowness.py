@@ -32,6 +32,8 @@ class Conditions:
 
     other_cores: float | None = None
     """That other programs keep busy."""
+    threads: int | None = None
+    """That computed the newest reply in the end."""
     cores: int = 1
     """Logical ones that this process may use."""
     on_battery: bool | None = None
@@ -136,7 +138,9 @@ def _others(facts: Facts) -> str | None:
     felt = BUSY_CORES if facts.plan.fits != "gpu" else max(BUSY_CORES, cores - BUSY_CORES)
     if not facts.is_slow or others < felt:
         return None
-    return f"other programs use {others:.1f} of {cores} core{'' if cores == 1 else 's'}"
+    sentence = f"other programs use {others:.1f} of {cores} core{'' if cores == 1 else 's'}"
+    threads = facts.now.threads or facts.plan.threads
+    return sentence if threads >= facts.plan.threads else f"{sentence}, which leaves {threads} for the model"
 
 
 def _battery(facts: Facts) -> str | None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import _http
+from hypothesis import settings
 
 from localchat.catalog import lookup
 from localchat.convert.checkpoint import read_checkpoint
@@ -22,6 +23,9 @@ from localchat.plan import bandwidth
 from localchat.pull.source import package_file
 
 DATA = Path(__file__).parent / "data"
+
+settings.register_profile("localchat", deadline=None)  # no test judges by the clock
+settings.load_profile("localchat")
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +54,7 @@ def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
     # With telemetry on, the first request of a process tells HF_ENDPOINT which program calls.
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
     _http.close_session()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Sequence
 
-from localchat.engine.events import Event, Loaded
+import numpy as np
+
+from localchat.engine.events import Embedded, Event, Loaded, Reading
+from localchat.engine.vector import scaled
 from localchat.errors import EngineDied, LocalchatError
 from localchat.sampling import Sampling
 
@@ -68,6 +71,14 @@ class ScriptedEngine:
                 yield event
         finally:
             self.closed.set()
+
+    def embed(self, tokens: Sequence[int]) -> Generator[Event]:
+        """A vector of two numbers: how long the text is, and 1."""
+        self.prompts.append(list(tokens))
+        yield Reading(0, len(tokens))
+        if self.death is not None:
+            raise self.death
+        yield Embedded(scaled(np.array([len(tokens), 1], np.float32)), len(tokens))
 
     def prompt_text(self, index: int = -1) -> str:
         """The prompt of a reply as text; special tokens show as in the template."""

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from localchat.engine import job, schedule
 from localchat.errors import LocalchatError
@@ -30,6 +32,7 @@ class ScriptedModel:
     """Says what it was told to say: `after` has the token behind a text, `pieces` what tokens are as text."""
 
     vocabulary = VOCABULARY
+    pools_last = True
 
     def __init__(self, after: Callable[[Tokens], int], pieces: Mapping[int, bytes] | None = None) -> None:
         self.after = after
@@ -63,6 +66,11 @@ def counting(text: Tokens) -> int:
     return 1 + (7 * sum(text) + len(text)) % 997
 
 
+def vector_of(text: Sequence[int]) -> NDArray[np.float32]:
+    """Another one for each text."""
+    return np.array([len(text), sum(text), sum(token * place for place, token in enumerate(text, 1))], np.float32)
+
+
 class Clock:
     """Time that passes only while something is computed."""
 
@@ -81,6 +89,8 @@ class ScriptedContext:
 
     def __init__(self, tokens: int = 512, batch: int = 64, slots: int = 4, *, can_cut: bool = True) -> None:
         self.tokens, self.batch, self.slots, self._can_cut = tokens, batch, slots, can_cut
+        self.threads = 4
+        self.outputs = min(batch, slots * (1 + GUESSES))
         self.step_seconds, self.token_seconds = 0.05, 0.001
         self.calls: list[list[Part]] = []
         """What was computed, call for call."""
@@ -91,6 +101,10 @@ class ScriptedContext:
         self._cells: dict[int, list[tuple[int, int]]] = {slot: [] for slot in range(slots)}
         self._numbers = itertools.count()
         self._texts: dict[int, Tokens] = {}
+
+    def use_threads(self, count: int) -> None:
+        assert count > 0
+        self.threads = count
 
     @property
     def handle(self) -> Any:
@@ -112,6 +126,10 @@ class ScriptedContext:
     def text_at(self, output: int) -> Tokens:
         """The text whose last token's logits have this number; they are gone with the next call."""
         return self._texts[output]
+
+    def embedding(self, output: int) -> NDArray[np.float32]:
+        """The vector of a text: of all its tokens in their order."""
+        return vector_of(self.text_at(output))
 
     def keep(self, slot: int, count: int) -> int:
         cells = self._cells[slot]
@@ -170,7 +188,8 @@ class ScriptedContext:
         assert parts
         assert sum(len(part.tokens) for part in parts) <= self.batch
         assert len({part.slot for part in parts}) == len(parts), "a slot has one part of a call"
-        assert sum(part.outputs for part in parts) <= min(self.batch, self.slots * (1 + GUESSES))
+        has_vectors = any(part.is_embedded for part in parts)  # then all tokens are outputs
+        assert sum(len(part.tokens) if has_vectors else part.outputs for part in parts) <= self.outputs
         for part in parts:
             assert part.tokens
             assert 0 <= part.outputs <= len(part.tokens)

@@ -199,6 +199,7 @@ def test_an_answer_as_json_has_the_fields_of_the_contract(engine: Attentive, cap
             "prompt_tokens_per_second": 60.0,
             "tokens_per_second": 20.0,
             "other_cores": 0.0,
+            "threads": 0,
         },
         "ledger": {
             "window_tokens": 512,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fakes import facts, one_token_a_character
@@ -83,14 +84,15 @@ def test_the_rate_that_is_kept_is_that_of_a_usual_conversation(depths: tuple[int
 
 @pytest.mark.model
 def test_the_command_measures_and_keeps_the_rate(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, chatml_file: Path
 ) -> None:
-    assert main(["bench", "smollm2", "--context", "640", "--json"]) == 0
+    assert main(["pull", str(chatml_file)]) == 0
+    assert main(["bench", "chatml", "--context", "640", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     fields = {"test", "tokens", "depth", "clients", "tokens_per_second", "first_token"}
     assert all(set(row) == fields for row in rows)
     assert {row["test"] for row in rows} == {"first token", "read", "write", "together"}
-    assert find("smollm2").tokens_per_second == next(row["tokens_per_second"] for row in rows if row["test"] == "write")
+    assert find("chatml").tokens_per_second == next(row["tokens_per_second"] for row in rows if row["test"] == "write")
     monkeypatch.setattr("localchat.bench.measured", lambda *_: [Measured(**row) for row in rows])  # not once more
-    assert main(["bench", "smollm2", "--context", "640"]) == 0
+    assert main(["bench", "chatml", "--context", "640"]) == 0
     assert "Tokens/s" in capsys.readouterr().out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from gguf_bytes import ARRAY, STRING, UINT32, array, entry, number, pair, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from test_proof_rows import KINDS, is_near_its_source_alone
+from test_quantize import SLOW, is_read_as_the_gguf_package_reads_it
 from tiny import refused, sound_or_refused
 
 from localchat.convert.imatrix import importance, read_imatrix
+from localchat.convert.proof.rows import ALLOWED
 from localchat.convert.recipe import BASE
 from localchat.errors import LocalchatError
 from localchat.llama.quantize import prepare, quantize
@@ -83,6 +86,19 @@ def test_blocks_are_those_of_llama_quantize_with_the_same_importance_matrix(file
     assert (
         hashlib.sha256(quantize(kind, rows, None if found is None else found[0]).tobytes()).hexdigest() == GOLDEN[file]
     )
+
+
+@pytest.mark.parametrize("kind", SLOW, ids=lambda kind: kind.name)
+def test_types_whose_tables_are_filled_for_seconds_are_read_back_as_the_gguf_package_reads_them(kind: Type) -> None:
+    is_read_as_the_gguf_package_reads_it(kind)
+
+
+@pytest.mark.parametrize("rows", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("kind", sorted({kind.name for kind in SLOW} & ALLOWED.keys()))
+def test_rows_of_these_lose_less_than_is_allowed_and_other_rows_are_much_farther_away(
+    kind: str, rows: Callable[[], Floats]
+) -> None:
+    is_near_its_source_alone(kind, rows)
 
 
 def test_the_golden_has_every_type_of_tensor() -> None:

@@ -23,6 +23,7 @@ from localchat.errors import LocalchatError
 from localchat.pull import ranges
 from localchat.pull.hub import LISTING_LIMIT_BYTES, read_repo
 from localchat.pull.hub_errors import http_error, offline_error, token_place, wait_seconds
+from localchat.pull.search import search
 
 REPO = "acme/tiny"
 TOKEN = "hf_secret"
@@ -101,6 +102,16 @@ def test_a_token_that_the_hub_does_not_know_is_said(hub: OddHub, monkeypatch: py
     error = refusal()
     assert "does not accept the token in HF_TOKEN" in str(error)
     assert "settings/tokens" in error.hint
+
+
+def test_a_token_that_must_not_be_sent_is_not_sent(hub: OddHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    assert "unset HF_HUB_DISABLE_IMPLICIT_TOKEN" in refusal("acme/gated").hint
+    begin(REPO, "main")
+    search("model")
+    assert {token for _, token in hub.tokens} == {""}
+    assert len(hub.tokens) > 4
 
 
 def test_the_token_goes_nowhere_but_to_the_hub(hub: OddHub, monkeypatch: pytest.MonkeyPatch) -> None:

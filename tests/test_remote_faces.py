@@ -105,7 +105,13 @@ def test_a_prompt_taken_for_a_model_is_answered_with_the_models(
 def test_the_answer_as_json_has_the_fields_of_a_local_one(server: RemoteServer, capsys: Captured) -> None:
     assert run(server, "Hi", "--json") == 0
     facts: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert facts["timings"].keys() == {"first_token", "prompt_tokens_per_second", "tokens_per_second", "other_cores"}
+    assert facts["timings"].keys() == {
+        "first_token",
+        "prompt_tokens_per_second",
+        "tokens_per_second",
+        "other_cores",
+        "threads",
+    }
     assert facts["ledger"].items() >= {"window_tokens": 4096, "used_tokens": 0, "dropped_turns": 0}.items()
     assert {name: facts[name] for name in ("text", "finish_reason", "model", "usage", "notes")} == {
         "text": "Hello **you**",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import pytest
 from scripted_context import ScriptedSampler, scripted
 from stage import Told, counted, end_of, expected, readings, text_of
 
+from localchat.engine.busy import Moment
 from localchat.engine.events import Done, Piece, Reading, Usage
 from localchat.errors import LocalchatError
 
@@ -153,3 +157,11 @@ def test_events_come_in_the_order_that_faces_expect() -> None:
         return [kind for index, kind in enumerate(found) if kind is not found[index - 1]]
 
     assert kinds(counted().reply(range(1, 200), limit=3)) == [Reading, Piece, Done]
+
+
+def test_a_schedule_looks_between_its_steps_and_says_how_many_computed() -> None:
+    stage = counted()
+    threads = stage.schedule._threads
+    moments = (Moment(float(second), 0.0, 2.0 * second) for second in itertools.count())
+    threads.look, threads.clock, threads.cores = lambda: next(moments), lambda: math.inf, 4
+    assert end_of(stage.reply([5, 6], limit=3)).usage.threads == stage.context.threads == 2

@@ -12,12 +12,13 @@ from typing import Literal
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scripted_context import END, ScriptedContext, ScriptedModel, ScriptedSampler, Tokens, scripted
+from scripted_context import END, ScriptedContext, ScriptedModel, ScriptedSampler, Tokens, scripted, vector_of
 from stage import Stage, waits
 
 from localchat.engine import cache, schedule, sessions
-from localchat.engine.events import Done, Piece
+from localchat.engine.events import Done, Embedded, Piece
 from localchat.engine.store import NO_STORE, Store
+from localchat.engine.vector import scaled
 from localchat.errors import LocalchatError
 
 __all__ = ["scripted"]
@@ -33,6 +34,7 @@ class Ask:
     shared: int
     own: tuple[int, ...]
     limit: int
+    is_for_vector: bool = False
 
     @property
     def prompt(self) -> list[int]:
@@ -63,7 +65,7 @@ class Idle:
 
 ASKS = st.builds(
     Ask, st.integers(0, 2), st.integers(0, 58), st.lists(st.integers(1, 6), min_size=1, max_size=12).map(tuple),
-    st.integers(1, 60),
+    st.integers(1, 60), st.sampled_from([False, False, True]),
 )  # fmt: skip
 STEPS = st.builds(Steps, st.integers(1, 12))
 ABORTED = st.builds(Steps, st.just(1), st.just("abort"))
@@ -120,6 +122,9 @@ def play(one: Stage, actions: Sequence[object]) -> tuple[list[Ask], set[int]]:
     cancelled: set[int] = set()
     for action in actions:
         match action:
+            case Ask(is_for_vector=True):
+                one.schedule.embed(len(asks), action.prompt)
+                asks.append(action)
             case Ask():
                 one.ask(len(asks), action.prompt, limit=action.limit)
                 asks.append(action)
@@ -142,11 +147,14 @@ def check(one: Stage, asks: Sequence[Ask], cancelled: set[int], *, may_fail: boo
     for number, ask in enumerate(asks):
         told, whole = one.told[number], expected(ask, one.context.tokens - len(ask.prompt))
         kinds = [type(event) for event in told]
-        ends = [event for event in told if isinstance(event, Done | LocalchatError)]
+        ends = [event for event in told if isinstance(event, Done | Embedded | LocalchatError)]
         assert waits(told) <= 1
         assert ends == told[len(told) - len(ends) :], "nothing follows an end"
         assert len(ends) == 1 or (number in cancelled and not ends)
         assert may_fail or LocalchatError not in kinds
+        if ask.is_for_vector:
+            assert all(end.vector == scaled(vector_of(ask.prompt)) for end in ends if isinstance(end, Embedded))
+            continue
         assert whole.startswith(one.text(number))
         if ends and isinstance(ends[0], Done):
             assert one.text(number) == whole

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -22,8 +23,10 @@ from localchat.cli import main
 from localchat.conversation import Conversation
 from localchat.engine.events import Done, Piece
 from localchat.engine.remote import RemoteEngine
+from localchat.errors import LocalchatError
 from localchat.sampling import Sampling
-from localchat.server import running
+from localchat.server import background, running
+from localchat.server import serve as server
 
 Captured = pytest.CaptureFixture[str]
 posix_only = pytest.mark.skipif(os.name == "nt", reason="signals and rights of POSIX")
@@ -46,7 +49,9 @@ def test_a_server_in_the_background_is_started_asked_and_stopped(
     monkeypatch.setattr("sys.stdin", None)
     assert main(["pull", str(chatml_file)]) == 0
     assert main(["serve", "--background", "--port", "0"]) == 0
-    assert running.own_token() in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert running.own_token() not in said  # it is shown to a person on a terminal only
+    assert str(running.token_file()) in said
     assert main(["status", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["running"], facts["answers"]) == (True, True)
@@ -65,6 +70,41 @@ def test_a_server_in_the_background_is_started_asked_and_stopped(
     assert main(["status"]) == 0
     assert "no server runs" in capsys.readouterr().err
     assert main(["stop"]) == 1
+
+
+def test_two_that_begin_at_the_same_moment_are_one(capsys: Captured) -> None:
+    with running.alone():  # as one that has not said yet where it is
+        assert main(["serve", "--port", "0"]) == 1
+        assert "a server runs already" in capsys.readouterr().err
+        one = running.record("127.0.0.1", 4000, has_own_token=True)
+        with pytest.raises(LocalchatError, match=r"runs already: http://127\.0\.0\.1:4000"), running.alone():
+            pass
+        assert running.find() == one
+    with running.alone():  # nobody holds it any more
+        pass
+
+
+def test_one_that_began_while_another_was_stopped_stays_known() -> None:
+    one = running.record("127.0.0.1", 4000, has_own_token=True)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        started = psutil.Process(process.pid).create_time()
+        running.stop(replace(one, pid=process.pid, started=started))
+    assert running.find() == one
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("is_background", [True, False])
+def test_the_token_is_shown_on_a_terminal_and_else_its_file(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, is_terminal: bool, is_background: bool
+) -> None:
+    one = running.Running(1, 0.0, "127.0.0.1", 4000, True)
+    monkeypatch.setattr(background, "start", lambda *_: one)
+    monkeypatch.setattr(server, "serve", lambda _wanted, _settings, ready: ready(one, []))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    assert main(["serve", *(["--background"] if is_background else [])]) == 0
+    said = capsys.readouterr().err
+    assert (running.own_token() in said) is is_terminal
+    assert f"the token is kept in {running.token_file()}" in said
 
 
 @posix_only
@@ -91,6 +131,7 @@ def test_a_signal_ends_it_in_good_order(home: Path) -> None:
         (["--token", "x" * 20, "--no-token"], 2, "not both"),
         (["--port", "70000"], 2, "70000"),
         (["--models", "nobody"], 1, "nobody"),
+        (["--allow-host", "http://mybox:1"], 1, "without http://"),
         (["--host", "203.0.113.7", "--port", "4000"], 1, "cannot listen"),
         (["--install-service", "--token", "x" * 20], 2, "leave --token out"),
     ],
@@ -103,9 +144,9 @@ def test_servers_that_cannot_be(capsys: Captured, words: list[str], code: int, s
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of systemd")
 def test_a_service_is_written(capsys: Captured, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    assert main(["serve", "--install-service", "--port", "4000", "--no-token"]) == 0
+    assert main(["serve", "--install-service", "--port", "4000", "--no-token", "--allow-host", "mybox"]) == 0
     unit = tmp_path / "config" / "systemd" / "user" / "localchat.service"
-    assert '"serve" "--host" "127.0.0.1" "--port" "4000" "--no-token"' in unit.read_text()
+    assert '"serve" "--host" "127.0.0.1" "--port" "4000" "--allow-host" "mybox" "--no-token"' in unit.read_text()
     said = capsys.readouterr().err
     assert str(unit) in said
     assert "systemctl --user enable --now localchat" in said

@@ -267,6 +267,26 @@ def test_by_which_names_it_may_be_asked(host: str, asked: str, is_in: bool) -> N
     assert (refusal(access(host, 4000, ""), "GET", "/v1/models", headers) is None) is is_in
 
 
+def test_names_that_the_user_listed_are_its_own_with_any_port_for_programs_and_its_own_for_pages() -> None:
+    rules = access("0.0.0.0", 4000, "", ("MyBox.local",))
+
+    def is_in(host: str, *others: tuple[bytes, bytes]) -> bool:
+        return refusal(rules, "GET", "/v1/models", [(b"host", host.encode()), *others]) is None
+
+    asked = ["mybox.local:4000", "mybox.LOCAL", "mybox.local:443", "x.mybox.local:4000", "mybox.local:4000:4000"]
+    assert [is_in(host) for host in asked] == [True, True, True, False, False]
+    pages = ["http://mybox.local:4000", "http://mybox.local:8080", "http://evil.example"]
+    assert [is_in("mybox.local:4000", (b"origin", page.encode())) for page in pages] == [True, False, False]
+
+
+@pytest.mark.parametrize(("host", "way"), [("0.0.0.0", "by an IP address"), ("192.168.1.5", "that it printed")])
+def test_a_foreign_name_is_told_how_to_become_an_own_one(host: str, way: str) -> None:
+    refused = refusal(access(host, 4000, ""), "GET", "/v1/models", [(b"host", b"mybox.local:4000")])
+    assert refused is not None
+    assert way in refused.hint
+    assert "--allow-host" in refused.hint
+
+
 @pytest.mark.parametrize(
     ("host", "is_it"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
                         ("192.168.1.5", False), ("127.0.0.1.evil.example", False), ("", False)],

@@ -68,12 +68,6 @@ def test_a_completion_behind_tokens(client: OpenAI) -> None:
     assert full.value.code == "context_length_exceeded"
 
 
-def test_embeddings_are_refused_in_words(client: OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError) as refused:
-        client.embeddings.create(model=SMOLLM2, input="Hello")
-    assert refused.value.code == "unsupported"
-
-
 # Responses
 
 

@@ -88,6 +88,10 @@ TABLE: dict[str, tuple[Facts, str | None]] = {
     ),
     "a short prompt": (Facts(ON_CPU, "reading", reading_tokens=331, reading_seconds=4.0, now=CALM), None),
     "others": (with_conditions(SLOW, other_cores=1.34), "other programs use 1.3 of 8 cores"),
+    "others, and threads give way": (
+        with_conditions(SLOW, other_cores=1.34, threads=1),
+        "other programs use 1.3 of 8 cores, which leaves 1 for the model",
+    ),
     "others before the battery": (
         with_conditions(SLOW, other_cores=1.34, on_battery=True), "other programs use 1.3 of 8 cores",
     ),

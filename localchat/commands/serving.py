@@ -36,13 +36,19 @@ NOT_ENCRYPTED = "note: nothing is encrypted on the way to {host}, the token neit
     "Other users see what is on a command line: better put it into the variable.",
 )
 @click.option("--no-token", is_flag=True, help="Ask for no token: every program on this machine may use the models.")
+@click.option(
+    "--allow-host",
+    metavar="NAME",
+    multiple=True,
+    help="A name by which clients may ask it besides its addresses, such as mybox.local; may be repeated.",
+)
 @click.option("--models", metavar="NAMES", help="Offer these models only, with commas between them.")
 @click.option("--background", is_flag=True, help="Go on when the terminal is closed; localchat stop ends it.")
 @click.option("--install-service", is_flag=True, help="Write a service that starts this server, and start nothing.")
 @loading_options
 def serve(
-    host: str, port: int, token: str | None, no_token: bool, models: str | None, background: bool,
-    install_service: bool, context: int | None, rpc: tuple[str, ...],
+    host: str, port: int, token: str | None, no_token: bool, allow_host: tuple[str, ...], models: str | None,
+    background: bool, install_service: bool, context: int | None, rpc: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Serve the installed models to OpenAI's and Anthropic's clients.
 
@@ -55,7 +61,8 @@ def serve(
         raise click.UsageError("give --token or --no-token, not both")
     names = tuple(model_named(name.strip()).name for name in (models or "").split(",") if name.strip())
     known = "" if no_token else _token(token)
-    wanted = server.Wanted(host, port, known, not token and not no_token, names, Launch(context or 0, rpc, SLOTS))
+    how, has_own_token = Launch(context or 0, rpc, SLOTS), not token and not no_token
+    wanted = server.Wanted(host, port, known, has_own_token, names, how, allow_host)
     server.check(wanted)
     _tell_dangers(wanted)
     if install_service:
@@ -104,11 +111,11 @@ def _token(given: str | None) -> str:
 
 
 def _check_alone() -> None:
-    from localchat.server.running import find
+    from localchat.server.running import find, runs_already
 
     running = find()
     if running is not None:
-        raise LocalchatError(f"a server runs already: {running.url}", "end it with: localchat stop")
+        raise runs_already(running)
 
 
 def _tell_dangers(wanted: Wanted) -> None:
@@ -122,14 +129,12 @@ def _tell_dangers(wanted: Wanted) -> None:
 
 
 def _tell(running: Running, wanted: Wanted, offered: Sequence[Served]) -> None:
-    """Where it is and what to give to clients. The token is shown to a person only, not to a log."""
+    """Where it is and what to give to clients."""
     from localchat.printing import say
-    from localchat.server.running import token_file
     from localchat.text import counted, is_interactive
 
     say(f"serving {counted(len(offered), 'model')} at {running.url}")
-    if wanted.has_own_token:
-        say(f"token: {wanted.token}" if is_interactive() else f"the token is in {token_file()}")
+    _tell_token(wanted)
     if not offered:
         say("no model is installed yet; pull one with: localchat pull SOURCE")
     if is_interactive():
@@ -144,9 +149,21 @@ def _start(wanted: Wanted) -> None:
 
     running = start(_arguments(wanted), wanted.token if not wanted.has_own_token else "")
     say(f"serving at {running.url}; its log is {log_file()}")
-    if wanted.has_own_token:
-        say(f"token: {wanted.token}")
+    _tell_token(wanted)
     say("localchat stop ends it")
+
+
+def _tell_token(wanted: Wanted) -> None:
+    """The token is shown to a person only: what else reads this may be a log that is kept."""
+    from localchat.printing import say
+    from localchat.server.running import token_file
+    from localchat.text import is_interactive
+
+    if not wanted.has_own_token:
+        return
+    if is_interactive():
+        say(f"token: {wanted.token}")
+    say(f"the token is kept in {token_file()}")
 
 
 def _install(wanted: Wanted) -> None:
@@ -162,6 +179,7 @@ def _install(wanted: Wanted) -> None:
 def _arguments(wanted: Wanted) -> list[str]:
     """The same wishes for another process; a token is not among them, because other users can see it there."""
     found = ["--host", wanted.host, "--port", str(wanted.port)]
+    found += [word for name in wanted.allowed for word in ("--allow-host", name)]
     found += ["--models", ",".join(wanted.names)] if wanted.names else []
     found += ["--context", str(wanted.how.context)] if wanted.how.context else []
     found += [word for address in wanted.how.rpc for word in ("--rpc", address)]

@@ -67,6 +67,8 @@ class Usage:
     writing_seconds: float
     other_cores: float = 0.0
     """How many cores other programs kept busy meanwhile, on average."""
+    threads: int = 0
+    """That computed in the end: fewer than planned where other programs need the cores. 0 where it is not known."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -89,7 +91,17 @@ class Done:
     """The stop string that ended it; empty where none did, or where that is not known."""
 
 
-Event = Loading | Waiting | Reading | Piece | Done
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The vector that a text has become. Always the last event."""
+
+    vector: bytes
+    """Of length 1, as `engine.vector` packs it."""
+    prompt_tokens: int
+    cached_tokens: int = 0
+
+
+Event = Loading | Waiting | Reading | Piece | Done | Embedded
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +132,14 @@ class Loaded:
     special_tokens: Mapping[str, int]
     sampling: Mapping[str, float]
     """What the model's authors recommend, by the names of Sampling's fields."""
+    adds_eos: int | None = None
+    """The token that every text must end with which becomes a vector, or None."""
     taken: tuple[Taken, ...] = ()
     """What was taken of each device with a share, and last of the main memory."""
 
 
 class Engine(Protocol):
-    """Anything that answers prompts. Stop reading a reply, and close its iterator, to cancel it."""
+    """Anything that answers prompts. Stop reading, and close the iterator, to cancel."""
 
     @property
     def loaded(self) -> Loaded:

@@ -16,30 +16,17 @@ from localchat.llama.sampler import Probability, Sampler
 from localchat.sampling import Sampling
 
 
-@dataclass(eq=False)
-class Job:
-    """A prompt that is read and then answered."""
+@dataclass(eq=False, kw_only=True)
+class Task:
+    """A prompt that is read."""
 
     number: int
     """By which the caller knows it."""
     tokens: list[int]
     """Those of the prompt, and then those that were written."""
-    sampling: Sampling
-    writer: Writer
-    sampler: Sampler
-    lookup: Lookup
-    since: Moment = field(default_factory=now)
-    started: float = field(default_factory=time.perf_counter)
-    prompt_tokens: int = 0
     cached_tokens: int = 0
     slot: Slot | None = None
-    read_at: float = 0.0
-    first_token_at: float = 0.0
-    limit: int = 0
-    """Tokens that may be written."""
     was_told_to_wait: bool = False
-    probabilities: list[TokenProbability] = field(default_factory=list)
-    """Of the tokens whose text was not passed on yet."""
 
     @property
     def known(self) -> list[int]:
@@ -50,6 +37,33 @@ class Job:
     def pending(self) -> int:
         """Tokens that are not in the cache yet."""
         return len(self.tokens) - len(self.known)
+
+    @property
+    def is_first(self) -> bool:
+        """Was nothing made of it yet?"""
+        return True
+
+    def close(self) -> None:
+        """Give back what llama.cpp has for it."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Job(Task):
+    """A prompt that is read and then answered."""
+
+    sampling: Sampling
+    writer: Writer
+    sampler: Sampler
+    lookup: Lookup
+    since: Moment = field(default_factory=now)
+    started: float = field(default_factory=time.perf_counter)
+    prompt_tokens: int = 0
+    read_at: float = 0.0
+    first_token_at: float = 0.0
+    limit: int = 0
+    """Tokens that may be written."""
+    probabilities: list[TokenProbability] = field(default_factory=list)
+    """Of the tokens whose text was not passed on yet."""
 
     @property
     def is_reading(self) -> bool:
@@ -81,8 +95,8 @@ class Job:
         most = self.limit - self.writer.tokens - 1
         return self.lookup.guess(self.tokens, most) if self.sampling.speculate else []
 
-    def finish(self) -> list[Piece | Done]:
-        """The last events."""
+    def finish(self, threads: int) -> list[Piece | Done]:
+        """The last events; so many threads have computed."""
         ended = time.perf_counter()
         reason: Reason = "stop" if self.writer.ended else "length"
         rest = self.writer.finish()
@@ -95,6 +109,7 @@ class Job:
             reading_seconds=(self.read_at or ended) - self.started,
             writing_seconds=ended - first,
             other_cores=other_cores(self.since, now()),
+            threads=threads,
         )
         return [*([self._piece(rest)] if rest else []), Done(reason, usage, self.writer.stop)]
 
@@ -111,9 +126,10 @@ def new_job(
     number: int, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str], model: Model, costs: Costs
 ) -> Job:
     """A job for this prompt. Raises LocalchatError where the sampling cannot be."""
-    job = Job(number, list(tokens), sampling, Writer(model, stops), Sampler(model, sampling), Lookup(costs))
-    job.prompt_tokens = len(job.tokens)
-    return job
+    return Job(
+        number=number, tokens=list(tokens), prompt_tokens=len(tokens), sampling=sampling,
+        writer=Writer(model, stops), sampler=Sampler(model, sampling), lookup=Lookup(costs),
+    )  # fmt: skip
 
 
 def as_text(probability: Probability, model: Model) -> TokenProbability:

@@ -72,6 +72,7 @@ def _facts(model: Model, context: int, taken: tuple[Taken, ...]) -> Loaded:
         bos=model.token_text("bos"),
         eos=model.token_text("eos"),
         adds_bos=model.bos() if model.adds_bos else None,
+        adds_eos=model.eos() if model.adds_eos else None,
         special_tokens=model.special_tokens(),
         sampling=_sampling(model.metadata),
         taken=taken,

@@ -15,20 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from localchat.child import signal_name
-from localchat.engine.events import Done, Event, Loaded, Loading
+from localchat.engine.events import Event, Loaded, Loading
 from localchat.engine.store import NO_STORE, Store
-from localchat.engine.wire import FRAME_LIMIT_BYTES, frame_error, frame_event, frame_loaded, pack, unpack
+from localchat.engine.wire import ENDS, FRAME_LIMIT_BYTES, frame_error, frame_event, frame_loaded, pack, unpack
 from localchat.errors import EngineDied, LocalchatError, NoMemory, RanOut
 from localchat.llama.buffers import says_memory_ran_out
 from localchat.llama.placement import HOST, Placement
 from localchat.sampling import Sampling
 
+LAST = (None, *(kind.__name__ for kind in ENDS))
 KILLED, ILLEGAL = -9, -4  # SIGKILL, SIGILL
 BUILD_HINT = "llama.cpp was built for another processor; run: localchat doctor"
 CLOSE_SECONDS = 20.0  # in which sessions are written
-# Threads wait for each other a thousand times a token. By itself OpenMP lets them spin for milliseconds: beside one
-# other busy program that kept its core from the thread that all waited for, and made replies five times slower.
-SPINNING = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}
 LOG_TAIL_BYTES = 4096
 
 
@@ -93,10 +91,11 @@ class EngineProcess:
 
     def reply(self, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str]) -> Generator[Event]:
         """Answer a prompt; closing the iterator cancels. Raises LocalchatError, EngineDied."""
-        command = {"tokens": list(tokens), "sampling": asdict(sampling), "stops": list(stops)}
-        with closing(self._ask("reply", **command)) as frames:
-            for frame in frames:
-                yield frame_event(frame)
+        return self._events("reply", tokens=list(tokens), sampling=asdict(sampling), stops=list(stops))
+
+    def embed(self, tokens: Sequence[int]) -> Generator[Event]:
+        """The vector of a text, after events of the reading; closing the iterator cancels. Raises as `reply` does."""
+        return self._events("embed", tokens=list(tokens))
 
     def close(self) -> None:
         """End the process and wait for it."""
@@ -122,6 +121,11 @@ class EngineProcess:
                 progress(event.fraction)
         raise self._death()
 
+    def _events(self, what: str, **command: Any) -> Generator[Event]:
+        with closing(self._ask(what, **command)) as frames:
+            for frame in frames:
+                yield frame_event(frame)
+
     def _ask(self, what: str, **command: Any) -> Generator[dict[str, Any]]:
         """Send a command and yield its frames. Raises what the child raised, or EngineDied."""
         number = next(self._numbers)
@@ -143,7 +147,7 @@ class EngineProcess:
                 if "error" in frame:
                     finished = True
                     raise frame_error(frame, str(self._log))
-                finished = frame.get("event") in (None, Done.__name__)
+                finished = frame.get("event") in LAST
                 yield frame
         finally:
             del self._answers[number]
@@ -183,7 +187,7 @@ def _spawn(log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "localchat.engine.worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-            env={**SPINNING, **os.environ, "GGML_NO_BACKTRACE": "1"},  # or else ggml starts a debugger when it crashes
+            env={**os.environ, "GGML_NO_BACKTRACE": "1"},  # or else ggml starts a debugger when it crashes
             start_new_session=True, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )  # fmt: skip
 

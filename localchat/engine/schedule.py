@@ -1,5 +1,5 @@
 """All replies of one engine, step by step: each step computes the next token of every reply that is being written, and
-beside them parts of the prompts that are being read. Runs in the engine's process.
+beside them parts of the prompts, and of the texts for vectors, that are being read. Runs in the engine's process.
 """
 
 from __future__ import annotations
@@ -7,17 +7,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from localchat.engine.cache import Cache
+from localchat.engine.embedding import Embedding
 from localchat.engine.events import Event, Reading, TokenProbability, Waiting
-from localchat.engine.job import Job, as_text, new_job
+from localchat.engine.job import Job, Task, as_text, new_job
 from localchat.engine.lookup import Costs
 from localchat.engine.pace import ReadingPace
 from localchat.engine.sessions import Sessions
-from localchat.engine.slots import Slot
+from localchat.engine.share import Share, ending, readable_tokens, share_of
+from localchat.engine.threads import Threads
 from localchat.errors import LocalchatError
-from localchat.llama.batch import Part
 from localchat.llama.context import Context
 from localchat.llama.model import Model
 from localchat.sampling import Sampling
@@ -30,16 +30,6 @@ Told = tuple[int, Event | LocalchatError]
 """What is told to whom, by the number of the reply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What one job has computed in a step."""
-
-    job: Job
-    slot: Slot
-    part: Part
-    guesses: Sequence[int] = ()
-
-
 class Schedule:
     """The replies that wait, read and write. Use `step` for as long as it is not idle."""
 
@@ -48,11 +38,12 @@ class Schedule:
     ) -> None:
         """`tell` hears in the middle of a step how far it is."""
         self._model, self._context, self._tell = model, context, tell
-        self._waiting: deque[Job] = deque()
-        self._active: list[Job] = []
+        self._waiting: deque[Task] = deque()
+        self._active: list[Task] = []
         self._pace, self._costs = ReadingPace(context.batch), Costs()
         self._cache = Cache(context, sessions, self._pace)
-        self._was_aborted = False
+        self._threads = Threads(context.threads, context.use_threads)
+        self._was_aborted = self._was_ending = False
 
     @property
     def is_idle(self) -> bool:
@@ -61,6 +52,24 @@ class Schedule:
 
     def add(self, number: int, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str]) -> None:
         """A reply to this prompt is wanted. Raises LocalchatError where it cannot be."""
+        self._check(tokens)
+        job = new_job(number, tokens, sampling, stops, self._model, self._costs)
+        room = self._context.tokens - len(tokens)
+        job.limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
+        self._waiting.append(job)
+
+    def embed(self, number: int, tokens: Sequence[int]) -> None:
+        """The vector of this text is wanted. Raises LocalchatError where it cannot be."""
+        self._check(tokens)
+        if not self._model.pools_last:
+            raise LocalchatError(
+                "this model makes vectors of whole texts, which is not done here", "use one that takes the last token's"
+            )
+        self._waiting.append(Embedding(number=number, tokens=list(tokens)))
+
+    def _check(self, tokens: Sequence[int]) -> None:
+        if self.is_idle:
+            self._threads.begin()
         if not 0 < len(tokens) <= self._context.tokens:
             raise LocalchatError(
                 f"a prompt of {len(tokens):,} tokens cannot be read", f"the context holds {self._context.tokens:,}"
@@ -69,10 +78,6 @@ class Schedule:
             raise LocalchatError("the prompt has tokens that the model does not know", "use this model's own tokenizer")
         if len(self._waiting) >= QUEUE_LIMIT:
             raise LocalchatError(f"{QUEUE_LIMIT} replies are waiting already", "ask again when some are done")
-        job = new_job(number, tokens, sampling, stops, self._model, self._costs)
-        room = self._context.tokens - len(tokens)
-        job.limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
-        self._waiting.append(job)
 
     def cancel(self, numbers: set[int]) -> None:
         """These replies are not wanted any more; what was read and written stays in the cache.
@@ -93,6 +98,7 @@ class Schedule:
     def step(self) -> Iterator[Told]:
         """Compute once, and say what came of it."""
         yield from self._admit()
+        self._threads.adapt()
         shares = self._shares()
         if not shares:
             return
@@ -134,21 +140,26 @@ class Schedule:
             job.slot = self._cache.seat(job.tokens)
             if job.is_first:
                 job.cached_tokens = len(job.slot.tokens)
+            if isinstance(job, Embedding):
+                job.found_tokens = len(job.slot.tokens)
             self._active.append(job)
         for job in self._waiting:
             if job.is_first and not job.was_told_to_wait:
                 job.was_told_to_wait = True
                 yield job.number, Waiting()
 
-    def _has_room(self, job: Job) -> bool:
+    def _has_room(self, job: Task) -> bool:
         """Is there room for this prompt beside what the active ones have and will soon have?"""
         taken = sum(len(other.tokens) + SPARE_TOKENS for other in self._active)
         return taken + len(job.tokens) + SPARE_TOKENS <= self._context.tokens
 
-    def _leave(self, job: Job) -> None:
+    def _leave(self, job: Task) -> None:
         """A job is over: its slot may be given to another."""
         if job.slot is not None:
             self._cache.leave(job.slot)
+            if isinstance(job, Embedding):
+                self._cache.cut(job.slot, min(job.found_tokens, len(job.known)))
+                job.slot.used_at = 0  # conversations stay for longer than what is left of it
             job.slot = None
         if job in self._active:
             self._active.remove(job)
@@ -172,33 +183,40 @@ class Schedule:
 
     def _shares(self) -> list[Share]:
         """What each job has computed next: a token where it writes, a part of the rest where it reads."""
-        writing = [job for job in self._active if not job.is_reading]
-        reading = [job for job in self._active if job.is_reading]
+        writing = [job for job in self._active if isinstance(job, Job) and not job.is_reading]
+        reading = [job for job in self._active if job not in writing]
         may_guess = len(self._active) == len(writing) == 1 and self._cache.can_cut
         guesses = writing[0].guess()[: self._context.batch - 1] if may_guess else []
-        shares = [self._share(job, 1, guesses) for job in writing]
+        shares = [share_of(job, 1, guesses) for job in writing]
         is_short = bool(writing) or self._was_aborted  # in small steps, what is broken off often gets on all the same
         room = self._pace.slice_tokens(are_others_writing=is_short, crowd=len(reading) / max(1, len(writing)))
         room = min(room, self._context.batch - len(shares))
+        ends = self._ending(reading, min(room, self._context.outputs - len(shares)))
+        if ends:
+            return [*shares, *(share_of(job, job.pending) for job in ends)]
+        reading = [job for job in reading if readable_tokens(job)]
         for index, job in enumerate(reading):
             fair = max(1, room // (len(reading) - index))
-            shares.append(self._share(job, fair))
+            shares.append(share_of(job, min(fair, readable_tokens(job))))
             room -= len(shares[-1].part.tokens)
             if room <= 0:
                 break
         return shares
 
-    def _share(self, job: Job, most: int, guesses: Sequence[int] = ()) -> Share:
-        assert job.slot is not None, "an active job has a slot"
-        position = len(job.slot.tokens)
-        tokens = [*job.tokens[position : position + most], *guesses]
-        is_last = position + most >= len(job.tokens)
-        part = Part(job.slot.number, position, tokens, 1 + len(guesses) if is_last else 0)
-        return Share(job, job.slot, part, guesses)
+    def _ending(self, reading: Sequence[Task], room: int) -> list[Embedding]:
+        """The texts that end in this step, if it is one in which texts end: nobody reads on in it.
+
+        Who reads has every second step, however many short texts come.
+        """
+        ends = ending(reading, room)
+        if self._was_ending and len(ends) < len(reading):
+            ends = []
+        self._was_ending = bool(ends)
+        return ends
 
     def _report(self, shares: Sequence[Share]) -> Callable[[float], None] | None:
         """Who tells how far this step is: a long one that reads."""
-        readers = [share for share in shares if share.job.is_first and share.job.is_reading]
+        readers = [share for share in shares if share.job.is_first]  # who has written nothing, reads
         if self._tell is None or sum(len(share.part.tokens) for share in readers) < MANY_TOKENS:
             return None
         tell = self._tell
@@ -235,14 +253,18 @@ class Schedule:
             if not numbers:
                 continue
             try:
-                yield from self._write(share, numbers)
+                if isinstance(share.job, Job):
+                    yield from self._write(share.job, share, numbers)
+                elif isinstance(share.job, Embedding):
+                    yield share.job.number, share.job.end(self._context.embedding(numbers[-1]))
+                    self._leave(share.job)
             except LocalchatError as error:
                 self._leave(share.job)
                 yield share.job.number, error
 
-    def _write(self, share: Share, numbers: range) -> Iterator[Told]:
+    def _write(self, job: Job, share: Share, numbers: range) -> Iterator[Told]:
         """Take the token behind the last one and, for as long as the guesses were right, those behind them."""
-        job, right = share.job, 0
+        right = 0
         if job.is_first:
             job.read_at = time.perf_counter()
             yield job.number, Reading(len(job.tokens), len(job.tokens))
@@ -253,14 +275,14 @@ class Schedule:
             if right == len(share.guesses) or token != share.guesses[right]:
                 break
             right += 1
+        job.lookup.learn(len(share.guesses), right)
         self._settle(share, right)
         if job.is_over:
-            yield from ((job.number, event) for event in job.finish())
+            yield from ((job.number, event) for event in job.finish(self._threads.count))
             self._leave(job)
 
     def _settle(self, share: Share, right: int) -> None:
         """Forget the guesses that were wrong."""
-        share.job.lookup.learn(len(share.guesses), right)
         if right < len(share.guesses):
             self._cache.cut(share.slot, share.part.position + len(share.part.tokens) - len(share.guesses) + right)
 

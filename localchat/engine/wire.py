@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from localchat.engine.events import (
     Done,
+    Embedded,
     Event,
     Loaded,
     Loading,
@@ -23,7 +25,9 @@ from localchat.errors import LocalchatError, NoMemory
 
 FRAME_LIMIT_BYTES = 64 << 20
 LOG = "{log}"  # in a hint from the child: the path of its log, which only the parent knows
-EVENTS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Loading, Waiting, Reading, Piece, Done)}
+ENDS: tuple[type[Done], type[Embedded]] = (Done, Embedded)
+"""One of these is the last."""
+EVENTS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Loading, Waiting, Reading, Piece, *ENDS)}
 
 
 def pack(frame: Mapping[str, Any]) -> bytes:
@@ -41,7 +45,10 @@ def unpack(line: bytes) -> dict[str, Any]:
 
 def event_frame(event: Event) -> dict[str, Any]:
     """An event as a frame."""
-    return {"event": type(event).__name__, **asdict(event)}
+    fields = asdict(event)
+    if isinstance(event, Embedded):
+        fields["vector"] = b64encode(event.vector).decode("ascii")
+    return {"event": type(event).__name__, **fields}
 
 
 def frame_event(frame: Mapping[str, Any]) -> Event:
@@ -50,6 +57,8 @@ def frame_event(frame: Mapping[str, Any]) -> Event:
     fields = {key: value for key, value in frame.items() if key not in ("event", "id")}
     if kind is Done:
         fields["usage"] = Usage(**fields["usage"])
+    if kind is Embedded:
+        fields["vector"] = b64decode(fields["vector"], validate=True)
     if kind is Piece:
         fields["logprobs"] = tuple(_probability(**found) for found in fields.get("logprobs", ()))
     return kind(**fields)

@@ -61,6 +61,7 @@ class Worker:
             "load": self._load,
             "tokenize": self._tokenize,
             "reply": self._reply,
+            "embed": self._embed,
             "leave": self._leave,
         }
 
@@ -146,6 +147,10 @@ class Worker:
         assert self._schedule is not None, "a model is loaded first"
         sampling = sampling_of(command["sampling"])
         self._schedule.add(command["id"], command["tokens"], sampling, command["stops"])
+
+    def _embed(self, command: dict[str, Any]) -> None:
+        assert self._schedule is not None, "a model is loaded first"
+        self._schedule.embed(command["id"], command["tokens"])
 
     def _leave(self, _command: dict[str, Any]) -> None:
         if self._schedule:

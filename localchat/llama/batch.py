@@ -22,6 +22,8 @@ class Part:
     tokens: Sequence[int]
     outputs: int = 0
     """So many of the last of them want logits."""
+    is_embedded: bool = False
+    """The vector of the last of them is wanted; then all tokens of the call are outputs, those of other parts too."""
 
 
 class Batch:
@@ -52,12 +54,13 @@ class Batch:
 
     def _filled(self, parts: Sequence[Part]) -> Iterator[range]:
         start = 0
+        others = int(any(part.is_embedded for part in parts))  # llama.cpp computes them all: told so, it does not warn
         for part in parts:
             end = start + len(part.tokens)
             self._tokens[start:end] = part.tokens
             self._positions[start:end] = range(part.position, part.position + len(part.tokens))
             self._slots[start:end] = part.slot
-            self._outputs[start:end] = 0
+            self._outputs[start:end] = others
             self._outputs[end - part.outputs : end] = 1
             yield range(end - part.outputs, end)
             start = end

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from llama_cpp import llama_cpp as cpp
+from numpy.typing import NDArray
 
 from localchat.errors import LocalchatError, NoMemory
 from localchat.llama.batch import Batch, Part
@@ -33,7 +35,8 @@ class Context:
         self._abort = ctypes.create_string_buffer(2)
         self._abort_callback = _is_set()
         self._watch = Watch(lambda: self._abort[0] != b"\x00")
-        self.handle = cpp.llama_init_from_model(model.handle, context_parameters(placement))
+        parameters = context_parameters(placement)
+        self.handle = cpp.llama_init_from_model(model.handle, parameters)
         if not self.handle:
             message = f"a context of {placement.context:,} tokens could not be allocated"
             short = LOG.short_of(placement.devices)
@@ -44,10 +47,18 @@ class Context:
         self.tokens = int(cpp.llama_n_ctx(self.handle))
         """That the slots hold together, what they have in common counted once."""
         self.batch, self.slots = placement.batch, placement.slots
+        self.threads = placement.threads
+        self.outputs = int(parameters.n_outputs_max)
+        """That one call may have; all tokens of a call that has a vector wanted are outputs."""
+        self._width, self._is_embedding = int(cpp.llama_model_n_embd_out(model.handle)), False
 
     def close(self) -> None:
         """Give the memory back."""
         cpp.llama_free(self.handle)
+
+    def use_threads(self, count: int) -> None:
+        """So many compute from now on."""
+        cpp.llama_set_n_threads(self.handle, count, count)
 
     def abort(self) -> None:
         """Break off what is being decoded, from another thread; a GPU finishes its part first."""
@@ -81,6 +92,7 @@ class Context:
         Raises LocalchatError where llama.cpp fails.
         """
         outputs = self._batch.fill(parts)
+        self._embed(any(part.is_embedded for part in parts))
         status = self._watched(report) if report else int(cpp.llama_decode(self.handle, self._batch.raw))
         cpp.llama_synchronize(self.handle)  # a GPU is not done before: what is measured is what it took
         if status not in (DONE, FULL, ABORTED):
@@ -89,6 +101,17 @@ class Context:
             )
         outcomes: dict[int, Outcome] = {DONE: "done", FULL: "full", ABORTED: "aborted"}
         return outcomes[status], outputs
+
+    def embedding(self, output: int) -> NDArray[np.float32]:
+        """The vector of an output of the last call, which had it wanted."""
+        found = cpp.llama_get_embeddings_ith(self.handle, output)
+        return np.ctypeslib.as_array(found, (self._width,)).copy()
+
+    def _embed(self, is_wanted: bool) -> None:
+        """Only where it changes: llama.cpp builds its graph anew then."""
+        if is_wanted != self._is_embedding:
+            cpp.llama_set_embeddings(self.handle, is_wanted)
+            self._is_embedding = is_wanted
 
     def _watched(self, report: Report) -> int:
         self._watch.begin(report)

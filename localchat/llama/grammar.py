@@ -11,11 +11,12 @@ survives that within the limits may reach the engine. No walk can prove that a g
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from localchat.child import ChildDied, Limits, answer, ask
+from localchat.child import ChildDied, Limits, answer, ask, limit
 from localchat.errors import LocalchatError
 from localchat.llama.gbnf import check_shape
 from localchat.llama.placement import Placement
@@ -26,11 +27,16 @@ SCHEMA_LIMIT_CHARACTERS = 64 << 10
 DEPTH_LIMIT = 64
 LIMITS = Limits(memory_bytes=3 << 30, cpu_seconds=6)
 TIMEOUT_SECONDS = 60.0  # a busy machine, or a slow disk that the model file is read from
+AT_ONCE = 2  # children, however many requests of a server want one: each may take all that LIMITS allows
+KNOWN = 64  # grammars that are not tried again
 HINT = "simplify it"
 UNENFORCED = (
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "uniqueItems", "contains", "not", "if",
     "minProperties", "maxProperties", "patternProperties", "propertyNames", "dependentRequired", "dependentSchemas",
 )  # fmt: skip
+
+_known: dict[tuple[str, str, str], str] = {}
+_turns = threading.BoundedSemaphore(AT_ONCE)
 
 
 def read_schema(text: str) -> dict[str, Any]:
@@ -88,10 +94,20 @@ def _check_depth(schema: dict[str, Any]) -> None:
         raise LocalchatError("the schema is nested too deeply", "use $defs and $ref")
 
 
-@lru_cache(maxsize=64)
 def _tried(kind: str, text: str, model: str) -> str:
     """The grammar, once a child process has tried it; the same one is not tried again."""
-    question = {"kind": kind, "text": text, "model": model}
+    key = (kind, text, model)
+    if (found := _known.get(key)) is None:
+        with _turns:
+            if (found := _known.get(key)) is None:  # else somebody else wanted the same at the same moment
+                _known[key] = found = _asked(kind, text, model)
+                for old in list(_known)[:-KNOWN]:
+                    _known.pop(old, None)
+    return found
+
+
+def _asked(kind: str, text: str, model: str) -> str:
+    question = {"kind": kind, "text": text, "model": model, "cpu_seconds": LIMITS.cpu_seconds}
     try:
         return str(ask("localchat.llama.grammar", question, TIMEOUT_SECONDS, NO_GPU)["grammar"])
     except ChildDied as error:
@@ -103,6 +119,7 @@ def _reply(question: dict[str, Any]) -> dict[str, Any]:
     from localchat.llama.schema import schema_gbnf
     from localchat.llama.walk import read, walk
 
+    limit(replace(LIMITS, cpu_seconds=question["cpu_seconds"]))
     text = question["text"]
     gbnf = schema_gbnf(json.loads(text)) if question["kind"] == "schema" else text
     check_shape(gbnf)
@@ -114,4 +131,4 @@ def _reply(question: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    answer(_reply, LIMITS)
+    answer(_reply)

@@ -17,6 +17,7 @@ from localchat.llama.placement import Placement
 from localchat.llama.rpc import register
 
 SPECIAL_ATTRIBUTES = cpp.LLAMA_TOKEN_ATTR_CONTROL | cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+POOLS_LAST = (cpp.LLAMA_POOLING_TYPE_NONE, cpp.LLAMA_POOLING_TYPE_LAST)
 PIECE_BYTES = 4096
 VALUE_BYTES = 1 << 20
 MEMORY_HINT = "free some memory; llama.cpp's own words are in {log}"
@@ -92,6 +93,18 @@ class Model:
         return bool(cpp.llama_vocab_get_add_bos(self.vocab))
 
     @property
+    def adds_eos(self) -> bool:
+        """Does a text end with the end-of-sequence token, where it is made a vector of?"""
+        return bool(cpp.llama_vocab_get_add_eos(self.vocab))
+
+    @cached_property
+    def pools_last(self) -> bool:
+        """Is the vector of a text that of its last token, as far as the file says?"""
+        name = self.metadata("general.architecture")
+        pooling, causal = self.metadata(f"{name}.pooling_type"), self.metadata(f"{name}.attention.causal")
+        return pooling in (None, *map(str, POOLS_LAST)) and causal != "false"
+
+    @property
     def is_sentencepiece(self) -> bool:
         """Is a space put before a text, which the first piece of a reply then carries?"""
         return bool(cpp.llama_vocab_type(self.vocab) == cpp.LLAMA_VOCAB_TYPE_SPM)
@@ -119,6 +132,11 @@ class Model:
     def bos(self) -> int | None:
         """The beginning-of-sequence token, if there is one."""
         token = cpp.llama_vocab_bos(self.vocab)
+        return int(token) if token >= 0 else None
+
+    def eos(self) -> int | None:
+        """The end-of-sequence token, if there is one."""
+        token = cpp.llama_vocab_eos(self.vocab)
         return int(token) if token >= 0 else None
 
     def metadata(self, key: str) -> str | None:

@@ -54,6 +54,7 @@ def context_parameters(placement: Placement) -> Any:
     raw.n_threads = raw.n_threads_batch = placement.threads
     raw.type_k = raw.type_v = KV_NUMBERS[placement.kv_type]
     raw.flash_attn_type = cpp.LLAMA_FLASH_ATTN_TYPE_AUTO
+    raw.pooling_type = cpp.LLAMA_POOLING_TYPE_NONE  # whatever the file says: vectors are asked for token by token
     return raw
 
 

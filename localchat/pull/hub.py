@@ -28,6 +28,7 @@ from localchat.pull.hub_errors import (
     refusal,
 )
 from localchat.pull.source import REPO, endpoint
+from localchat.pull.token import token
 from localchat.text import one_line
 
 __all__ = ["RemoteFile", "Repo", "explained", "http_error", "offline_error", "read_repo", "repo_in"]
@@ -107,10 +108,10 @@ def read_repo(repo: str, revision: str) -> Repo:
 
 def _listing(url: str, repo: str) -> bytes:
     """The text of a listing. Raises LocalchatError, and whatever `explained` explains."""
-    from huggingface_hub import get_session, get_token
+    from huggingface_hub import get_session
 
-    token, found = get_token(), bytearray()
-    headers, query = {"Authorization": f"Bearer {token}"} if token else {}, {"blobs": "true"}
+    known, found = token(), bytearray()
+    headers, query = {"Authorization": f"Bearer {known}"} if known else {}, {"blobs": "true"}
     with get_session().stream("GET", url, headers=headers, params=query, timeout=TIMEOUT_SECONDS) as response:
         if response.is_error:
             raise refusal(response, repo)

@@ -18,6 +18,7 @@ import httpx2
 
 from localchat.errors import LocalchatError
 from localchat.pull.source import endpoint
+from localchat.pull.token import is_forbidden, token
 from localchat.text import duration, one_line
 
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -103,16 +104,20 @@ def missing_words(repo: str, near: Sequence[str] = ()) -> tuple[str, str]:
 
 def token_place() -> str | None:
     """Where the token comes from that is sent to the Hub; None where there is none. Never its value."""
-    from huggingface_hub import constants, get_token
+    from huggingface_hub import constants
 
+    if token() is None:
+        return None
     for name in TOKEN_VARIABLES:
         if os.environ.get(name, "").strip():
             return f"in {name}"
-    return f"of the login saved in {constants.HF_TOKEN_PATH}" if get_token() else None
+    return f"of the login saved in {constants.HF_TOKEN_PATH}"
 
 
 def how_to_log_in() -> str:
     """How to get a token and where to put it."""
+    if is_forbidden():
+        return "unset HF_HUB_DISABLE_IMPLICIT_TOKEN, by which no token is sent"
     return f"set HF_TOKEN to a token of your account ({endpoint()}/settings/tokens), or run: hf auth login"
 
 

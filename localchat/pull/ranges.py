@@ -17,6 +17,7 @@ from localchat.errors import LocalchatError
 from localchat.pull.hub import RemoteFile, Repo
 from localchat.pull.hub_errors import explained, http_error, not_a_hub, offline_error, wait_seconds
 from localchat.pull.source import endpoint
+from localchat.pull.token import token
 
 CHUNK_BYTES = 1 << 20
 STALL_SECONDS = 30.0
@@ -65,7 +66,7 @@ def read(repo: Repo, file: RemoteFile, start: int, end: int) -> bytes:
 
 def location(repo: Repo, file: RemoteFile) -> tuple[str, dict[str, str]]:
     """Where the bytes lie, and the headers to send there. Raises LocalchatError."""
-    from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     page = hf_hub_url(repo.id, file.name, revision=repo.commit, endpoint=endpoint())
     with explained(repo.id):
@@ -77,8 +78,8 @@ def location(repo: Repo, file: RemoteFile) -> tuple[str, dict[str, str]]:
     if found.size is not None and found.size != file.bytes:
         raise LocalchatError(f"{file.name} is not as long as the Hub says", "run the same command again")
     is_own_host = urlsplit(found.location)[:2] == urlsplit(endpoint())[:2]  # scheme and host
-    token = get_token() if is_own_host else None
-    return found.location, {"Authorization": f"Bearer {token}"} if token else {}
+    known = token() if is_own_host else None
+    return found.location, {"Authorization": f"Bearer {known}"} if known else {}
 
 
 def _located(repo: Repo, file: RemoteFile) -> tuple[str, dict[str, str], bool]:

@@ -13,6 +13,7 @@ from typing import Any
 from localchat.errors import LocalchatError
 from localchat.pull.hub import explained
 from localchat.pull.source import REPO, endpoint
+from localchat.pull.token import token
 from localchat.text import one_line
 
 LIMIT = 30
@@ -44,10 +45,10 @@ class Found:
 
 def search(text: str, limit: int = LIMIT) -> list[Found]:
     """Repositories whose name has the text in it, the most downloaded first. Raises LocalchatError."""
-    from huggingface_hub import get_session, get_token, hf_raise_for_status
+    from huggingface_hub import get_session, hf_raise_for_status
 
-    token = get_token()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    known = token()
+    headers = {"Authorization": f"Bearer {known}"} if known else {}
     query: dict[str, str | int | list[str]] = {
         "search": one_line(text, TEXT_LIMIT), "pipeline_tag": "text-generation", "sort": "downloads", "limit": limit,
         "expand": list(FIELDS),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from localchat.server.refusal import Refusal
@@ -16,6 +17,8 @@ OPEN_PATHS = ("/health", "/docs", "/openapi.json")
 WITH_BODY = ("POST", "PUT", "PATCH")
 JSON_TYPE = "application/json"
 HTTP_PORT = 80
+PORT = re.compile(r":[0-9]{1,5}\Z")
+HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z")
 
 Headers = Sequence[tuple[bytes, bytes]]
 """Names in small letters, and values, as they came."""
@@ -31,21 +34,24 @@ class Access:
     """Empty where none is asked for."""
     any_address_port: int = 0
     """Any IP address with this port is a name as well: for servers that listen on all of them."""
+    vouched: frozenset[str] = frozenset()
+    """Names that the user has listed: with any port, for what stands in front of the server may have another."""
 
 
-def access(host: str, port: int, token: str) -> Access:
-    """What is asked of requests to a server that listens there.
+def access(host: str, port: int, token: str, allowed: Collection[str] = ()) -> Access:
+    """What is asked of requests to a server that listens there, and may be asked by the `allowed` names as well.
 
     A page of a stranger may let its name point to this machine, but it cannot let it be an address: so addresses are
     harmless, and names are listed.
     """
+    vouched = frozenset(map(str.lower, allowed))
     listens_everywhere = host in ("0.0.0.0", "::", "")
-    names = {*LOCAL_NAMES, f"[{host}]" if ":" in host else host} | (
+    names = {*LOCAL_NAMES, *vouched, f"[{host}]" if ":" in host else host} | (
         {socket.gethostname()} if listens_everywhere else set()
     )
     ends = ("", f":{port}") if port == HTTP_PORT else (f":{port}",)
     hosts = frozenset(f"{name.lower()}{end}" for name in names for end in ends)
-    return Access(hosts, token, port if listens_everywhere else 0)
+    return Access(hosts, token, port if listens_everywhere else 0, vouched)
 
 
 def is_loopback(host: str) -> bool:
@@ -67,9 +73,11 @@ def refusal(access: Access, method: str, path: str, headers: Headers) -> Refusal
 
 
 def _host_refusal(access: Access, hosts: Sequence[str]) -> Refusal | None:
-    if len(hosts) == 1 and _is_own(access, hosts[0]):
+    if len(hosts) == 1 and (_is_own(access, hosts[0]) or PORT.sub("", hosts[0].lower()) in access.vouched):
         return None
-    return Refusal(403, "host_not_allowed", "this server does not go by that name", "ask it as 127.0.0.1 with its port")
+    way = "by an IP address of this machine" if access.any_address_port else "by the address that it printed"
+    hint = f"ask it {way}, with the port, or start it with: localchat serve --allow-host NAME"
+    return Refusal(403, "host_not_allowed", "this server does not go by that name", hint)
 
 
 def _is_own(access: Access, host: str) -> bool:
@@ -101,7 +109,7 @@ def _token_refusal(token: str, headers: Headers) -> Refusal | None:
     given = [_bearer(value) for value in _values(headers, b"authorization")] + _values(headers, b"x-api-key")
     if given and all(hmac.compare_digest(one.encode("latin-1"), token.encode()) for one in given):
         return None
-    hint = "send it as the API key; `localchat serve` shows it"
+    hint = "send it as the API key; `localchat serve` says where it is"
     return Refusal(401, "invalid_api_key", "the token is missing or wrong", hint)
 
 

@@ -18,8 +18,10 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from localchat.engine.events import Embedded, Event
 from localchat.errors import LocalchatError
 from localchat.server.asking import Ask, count, replies
+from localchat.server.embedding import Texts, vectors
 from localchat.server.flow import Flow, Make
 from localchat.server.limits import Limits
 from localchat.server.metrics import Metrics
@@ -27,6 +29,7 @@ from localchat.server.models import Models, Served
 from localchat.server.refusal import Refusal, left, refusal_of
 from localchat.server.said import End, Said
 from localchat.server.turns import Turns
+from localchat.text import duration
 
 Frame = dict[str, Any]
 Item = TypeVar("Item")
@@ -62,7 +65,7 @@ class Answering:
     """All replies of one server. Made before its event loop; used within it."""
 
     def __init__(self, models: Models, limits: Limits, metrics: Metrics) -> None:
-        self.models, self.metrics = models, metrics
+        self.models, self.metrics, self._limits = models, metrics, limits
         self.turns = Turns(limits.replies, limits.waiting)
         self._threads = ThreadPoolExecutor(limits.replies, thread_name_prefix="reply")
         self._flows: set[Flow[Any]] = set()
@@ -72,10 +75,11 @@ class Answering:
         self, request: Request, client: str, served: Served, ask: Ask, wire: Wire, *, is_stream: bool
     ) -> Response:
         """The answer to a request, as a stream or whole. Raises LocalchatError where there is none."""
-        flow, items = await _attended(request, self._begun(client, partial(replies, self.models, served, ask)))
+        make = partial(replies, self.models, served, ask, self._limits.reply_seconds)
+        flow, items = await _attended(request, self._begun(client, make))
         frames = _frames(wire, self._counted(items))
         if is_stream:
-            return EventStream(frames, wire, flow.close)
+            return EventStream(frames, wire, flow.close, self._limits.reply_seconds + 2 * self._limits.grace_seconds)
         try:
             return JSONResponse(await _attended(request, _folded(frames, wire)))
         finally:
@@ -86,6 +90,18 @@ class Answering:
         flow, items = await _attended(request, self._begun(client, partial(count, self.models, served, ask)))
         flow.close()
         return await anext(items)
+
+    async def vectors(
+        self, request: Request, client: str, served: Served, texts: Texts, dimensions: int | None
+    ) -> list[Embedded]:
+        """Those of these texts, shortened to so many dimensions. Raises LocalchatError."""
+        flow, items = await _attended(
+            request, self._begun(client, partial(vectors, self.models, served, texts, dimensions))
+        )
+        try:
+            return await _attended(request, self._embedded(items))
+        finally:
+            flow.close()
 
     def end(self) -> None:
         """End the replies that are being written; each says so to its reader."""
@@ -104,10 +120,12 @@ class Answering:
         started = time.monotonic()
 
         def at_end() -> None:
+            alarm.cancel()
             self._flows.discard(flow)
             self.turns.give_back(time.monotonic() - started)
 
         flow = Flow(make, self._threads, at_end)
+        alarm = self._alarm(flow)
         self._flows.add(flow)
         if self._is_ending:
             flow.end(STOPPING)
@@ -118,6 +136,12 @@ class Answering:
             flow.close()
             raise
         return flow, _with_first(first, items)
+
+    def _alarm(self, flow: Flow[Item]) -> asyncio.TimerHandle:
+        """Ends what does not end by itself when its time is over."""
+        seconds = self._limits.reply_seconds
+        late = Refusal(504, "reply_timeout", f"the reply was not complete after {duration(seconds)}", "ask for less")
+        return asyncio.get_running_loop().call_later(seconds + self._limits.grace_seconds, flow.end, late)
 
     async def _counted(self, items: AsyncIterator[tuple[int, Said]]) -> AsyncIterator[tuple[int, Said]]:
         """The same; what was written is counted."""
@@ -132,21 +156,32 @@ class Answering:
             if not is_whole:
                 self.metrics.cut()
 
+    async def _embedded(self, items: AsyncIterator[Event]) -> list[Embedded]:
+        """The vectors among these; each is counted."""
+        found = []
+        async for item in items:
+            if isinstance(item, Embedded):
+                self.metrics.embedded(item)
+                found.append(item)
+        return found
+
 
 class EventStream(Response):
-    """Frames as server-sent events. A reader that leaves ends the reply."""
+    """Frames as server-sent events. A reader that leaves ends the reply; one who reads too slowly is cut off."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, frames: AsyncIterator[Frame], wire: Wire, close: Callable[[], None]) -> None:
+    def __init__(self, frames: AsyncIterator[Frame], wire: Wire, close: Callable[[], None], seconds: float) -> None:
         super().__init__()
-        self._frames, self._wire, self._close = frames, wire, close
+        self._frames, self._wire, self._close, self._seconds = frames, wire, close, seconds
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await _unless_gone(receive, self._write(send))
+            with suppress(TimeoutError):  # uvicorn ends a connection on which an answer has no end
+                async with asyncio.timeout(self._seconds):
+                    await _unless_gone(receive, self._write(send))
         finally:
             self._close()
 

@@ -22,12 +22,8 @@ from localchat.server.models import Held, Models, Served
 from localchat.server.page import POLICY, page
 from localchat.server.refusal import Refusal, error_body, refusal_of
 from localchat.server.wire.chat import ChatRequest, ChatWire
-from localchat.server.wire.completions import (
-    CompletionRequest,
-    CompletionWire,
-    EmbeddingsRequest,
-    refuse_embeddings,
-)
+from localchat.server.wire.completions import CompletionRequest, CompletionWire
+from localchat.server.wire.embeddings import EmbeddingsRequest, told
 from localchat.server.wire.messages import CountRequest, MessagesRequest, MessagesWire
 from localchat.server.wire.response_events import ResponseWire
 from localchat.server.wire.responses import ResponsesRequest, Shelf, about, said_in
@@ -119,10 +115,11 @@ def _add_completions(api: FastAPI, answering: Answering) -> None:
         return await answering.answer(request, client, served, ask, wire, is_stream=is_stream)
 
     @api.post("/v1/embeddings", response_model=None)
-    async def embeddings(body: EmbeddingsRequest) -> Response:
-        """OpenAI's embeddings. There are none: this says so."""
-        answering.models.served(body.model)
-        raise refuse_embeddings()
+    async def embeddings(request: Request, body: EmbeddingsRequest) -> Response:
+        """OpenAI's embeddings: texts, or their tokens, as vectors of length 1."""
+        served, texts = answering.models.served(body.model), body.texts()
+        found = await answering.vectors(request, client_of(request, body.user), served, texts, body.dimensions)
+        return Response(told(body.model, found, body.encoding_format or "float"), media_type="application/json")
 
 
 def _add_messages(api: FastAPI, answering: Answering) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from localchat.chat import Forgotten, TurnEvent, prompt_for, recommended, reply
 from localchat.conversation import Conversation
-from localchat.engine.events import Engine
+from localchat.engine.events import Done, Engine, Piece, Usage
 from localchat.errors import ContextFull
 from localchat.llama.grammar import check_grammar, grammar_of_schema
 from localchat.prompt.ledger import Ledger, WhenFull
 from localchat.sampling import Sampling
 from localchat.server.models import Models, Served, awake
+from localchat.server.refusal import left
 from localchat.server.said import Said, said
 from localchat.server.tools import Tools, for_template, introduction, is_told_by, schema_of, with_free_text
 
@@ -39,16 +41,41 @@ class Ask:
     """Replies that are wanted, one after the other."""
 
 
-def replies(models: Models, served: Served, ask: Ask, is_wanted: Callable[[], bool]) -> Generator[tuple[int, Said]]:
-    """What each of the replies says, by its number. Raises LocalchatError; closing it stops the reply."""
+def replies(
+    models: Models, served: Served, ask: Ask, seconds: float, is_wanted: Callable[[], bool]
+) -> Generator[tuple[int, Said]]:
+    """What each of the replies says, by its number. Raises LocalchatError; closing it stops the reply.
+
+    What is being written when so many seconds are over ends there.
+    """
+    limit = time.monotonic() + seconds
     grammar = grammar_for(ask, served)
     changes = {**ask.changes, **({"grammar": grammar} if grammar else {})}
     with models.using(served, is_wanted) as engine:
         sampling = recommended(engine, served.sampling, changes)
         for choice in range(ask.choices):
             with closing(_events(engine, served, ask, _seeded(sampling, choice))) as events:
-                for what in said(events, ask.tools):
+                for what in said(ended(events, limit, is_wanted), ask.tools):
                     yield choice, what
+
+
+def ended(events: Iterable[TurnEvent], limit: float, is_wanted: Callable[[], bool]) -> Iterator[TurnEvent]:
+    """The same; a reply that goes on at this time, of `time.monotonic`, ends as one that has become too long.
+
+    Raises Refusal where nobody wants it any more, also while its prompt is being read.
+    """
+    prompt_tokens = written = 0
+    for event in events:
+        if not is_wanted():
+            raise left()
+        if isinstance(event, Ledger):
+            prompt_tokens = event.used_tokens
+        elif isinstance(event, Piece):
+            if written and time.monotonic() > limit:
+                yield Done("length", Usage(prompt_tokens, 0, written, 0.0, 0.0, 0.0))
+                return
+            written = max(written + 1, event.tokens)
+        yield event
 
 
 def count(models: Models, served: Served, ask: Ask, is_wanted: Callable[[], bool]) -> Generator[int]:

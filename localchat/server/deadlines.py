@@ -1,4 +1,7 @@
-"""uvicorn's protocol with deadlines: for headers, and for readers that do not read. The body's is the gate's."""
+"""uvicorn's protocol with deadlines: for headers, and for readers that do not read. The body's is the gate's.
+
+That of a whole reply is in `answering`.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,7 @@ class _Timed(H11Protocol):
         self._write_alarm: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
+        transport.set_write_buffer_limits(0)  # or else a rest that nobody reads would keep the connection for ever
         super().connection_made(transport)
         self._watch_headers()
 

@@ -18,11 +18,15 @@ class Limits:
     idle_seconds: float = 30.0
     """Of a connection between two requests."""
     write_seconds: float = 30.0
-    """In which a reader who does not take what was written must take some of it."""
+    """In which a reader must have taken what was written last."""
+    reply_seconds: float = 3600.0
+    """Of a whole reply, its prompt too. What is still being written then ends as if it had become too long."""
     connections: int = 256
     replies: int = 16
     """That are written at once."""
     waiting: int = 32
     """Requests that wait for their turn; more are sent away."""
+    grace_seconds: float = 30.0
+    """After that time: what has not ended is ended with an error, and who has not read it in as long is cut off."""
     stop_seconds: float = 6.0
     """In which replies may end by themselves when the server is told to stop."""

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from localchat.engine.events import Usage
+from localchat.engine.events import Embedded, Usage
 
 Label = tuple[str, ...]
 
@@ -39,6 +39,12 @@ class Metrics:
         self.cached_tokens += usage.cached_tokens
         self.completion_tokens += usage.completion_tokens
         self.first_token_seconds += usage.first_token_seconds
+
+    def embedded(self, found: Embedded) -> None:
+        """A text has become a vector."""
+        self.replies[("embedded",)] += 1
+        self.prompt_tokens += found.prompt_tokens
+        self.cached_tokens += found.cached_tokens
 
     def cut(self) -> None:
         """A reply ended before its end."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from localchat.chat import Sleeper
-from localchat.engine.events import Engine
+from localchat.engine.events import Engine, Event
 from localchat.errors import EngineDied, LocalchatError, NoMemory
 from localchat.lifetime import GivenUp
 from localchat.server.refusal import Refusal, left, refusal_of
@@ -47,6 +47,9 @@ class Held(Engine, Protocol):
     @property
     def is_loaded(self) -> bool:
         """Is it in memory?"""
+
+    def embed(self, tokens: Sequence[int]) -> Generator[Event]:
+        """The vector of a text: the last event is Embedded. Raises as `reply` does."""
 
     def close(self) -> None:
         """Give everything back, for good."""

@@ -10,7 +10,7 @@ HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>localchat<
 <style>body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}
 code{font-family:ui-monospace,monospace}td{padding:.1rem 1rem .1rem 0;vertical-align:top}h2{margin-top:2rem}</style>
 <h1>localchat</h1><p>A server on this machine that speaks OpenAI's and Anthropic's protocols. Give a client this address
-as its base URL and the token that <code>localchat serve</code> shows as its API key. The same in full, for programs:
+as its base URL and the token that <code>localchat serve</code> tells as its API key. The same in full, for programs:
 <a href="/openapi.json">openapi.json</a>.</p>"""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 

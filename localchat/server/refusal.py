@@ -19,6 +19,7 @@ KINDS = {  # what both protocols call it
     413: ("request_too_large", "request_too_large"),
     415: ("invalid_request_error", "invalid_request_error"),
     429: ("rate_limit_error", "rate_limit_error"),
+    504: ("timeout_error", "timeout_error"),
     503: ("overloaded_error", "overloaded_error"),
 }
 UNKNOWN_KIND = ("server_error", "api_error")

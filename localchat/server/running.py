@@ -6,12 +6,13 @@ import json
 import os
 import secrets
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from localchat.errors import BadFile, LocalchatError
 from localchat.files import read_bytes, read_json, write_text
@@ -76,6 +77,28 @@ def strong(token: str, hint: str) -> str:
     return token
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Be the only server of this home meanwhile. Raises LocalchatError where another is.
+
+    The system lets go of the lock when the process ends, however it does.
+    """
+    lock = FileLock(private_folder(home()) / "server.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise runs_already(find()) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def runs_already(other: Running | None) -> LocalchatError:
+    """Why there can be no second one; the other may not have said yet where it is."""
+    return LocalchatError(f"a server runs already{f': {other.url}' if other else ''}", "end it with: localchat stop")
+
+
 def record(host: str, port: int, *, has_own_token: bool) -> Running:
     """Say to other commands that this process is the server."""
     running = Running(os.getpid(), psutil.Process().create_time(), host, port, has_own_token)
@@ -91,6 +114,11 @@ def forget(running: Running) -> None:
 
 def find() -> Running | None:
     """The server that runs, if one does; what a server left that was killed does not count."""
+    found = _recorded()
+    return found if found and _is_same(found) else None
+
+
+def _recorded() -> Running | None:
     path = _state_file()
     try:
         fields = read_json(path) if path.is_file() else {}
@@ -98,8 +126,7 @@ def find() -> Running | None:
         return None
     if not all(type(fields.get(name)) is kind for name, kind in TYPES.items()):
         return None
-    found = Running(**{name: fields[name] for name in TYPES})
-    return found if _is_same(found) else None
+    return Running(**{name: fields[name] for name in TYPES})
 
 
 def stop(running: Running, seconds: float = STOP_SECONDS) -> None:
@@ -111,7 +138,8 @@ def stop(running: Running, seconds: float = STOP_SECONDS) -> None:
         if time.monotonic() > limit:
             raise LocalchatError("the server does not end", f"end the process {running.pid} yourself")
         time.sleep(LOOK_SECONDS)
-    _state_file().unlink(missing_ok=True)
+    if _recorded() == running:  # else another has begun meanwhile
+        _state_file().unlink(missing_ok=True)
 
 
 def token_for(url: str) -> str:

@@ -18,13 +18,14 @@ from localchat.keeper import Kept, keep
 from localchat.launch import plan_now
 from localchat.launching import AS_SET, Launch
 from localchat.library import Installed, find, installed, remember_use
-from localchat.server.access import access, is_loopback
+from localchat.server.access import HOST_NAME, access, is_loopback
 from localchat.server.app import Server
 from localchat.server.limits import Limits
 from localchat.server.listen import Listener, listening
 from localchat.server.models import Held, Models, Served
-from localchat.server.running import Running, forget, record
+from localchat.server.running import Running, alone, forget, record
 from localchat.settings import Settings
+from localchat.text import one_line
 
 ENGINES_KNOWN = 16
 LOOK_SECONDS = 1.0  # receipts are not read again for every request
@@ -42,6 +43,8 @@ class Wanted:
     names: tuple[str, ...] = ()
     """Of the models that may be asked for; none are all."""
     how: Launch = AS_SET
+    allowed: tuple[str, ...] = ()
+    """Other names by which clients may ask it."""
 
 
 def serve(wanted: Wanted, settings: Settings, ready: Callable[[Running, Sequence[Served]], None]) -> None:
@@ -49,9 +52,9 @@ def serve(wanted: Wanted, settings: Settings, ready: Callable[[Running, Sequence
     check(wanted)
     shelf = Shelf(settings, wanted.names, wanted.how)
     models, limits = Models(shelf.served, shelf.load, shelf.fits_beside), Limits()
-    with _ended_in_order(), listening(wanted.host, wanted.port) as endpoint:
+    with _ended_in_order(), alone(), listening(wanted.host, wanted.port) as endpoint:
         port = endpoint.getsockname()[1]
-        rules = access(wanted.host, port, wanted.token)
+        rules = access(wanted.host, port, wanted.token, wanted.allowed)
         server = Server(models, lambda: rules, limits)
         _log()
         running = record(wanted.host, port, has_own_token=wanted.has_own_token)
@@ -65,7 +68,12 @@ def serve(wanted: Wanted, settings: Settings, ready: Callable[[Running, Sequence
 
 
 def check(wanted: Wanted) -> None:
-    """Raises LocalchatError for a server that everybody could use."""
+    """Raises LocalchatError for a server that everybody could use, and for names that no host has."""
+    for name in wanted.allowed:
+        if not HOST_NAME.match(name):
+            raise LocalchatError(
+                f"{one_line(name, 80)!r} is no name of a host", "give the name alone, without http:// and the port"
+            )
     if not wanted.token and not is_loopback(wanted.host):
         raise LocalchatError(
             f"without a token, a server at {wanted.host} could be used by everybody who reaches this machine",

@@ -61,7 +61,7 @@ class Judge:
 
     def end(self, usage: Usage, course: Course, at: float) -> str:
         """The reason when all is known of the reply; it stays until the next one."""
-        self.conditions = replace(self.conditions, other_cores=usage.other_cores)
+        self.conditions = replace(self.conditions, other_cores=usage.other_cores, threads=usage.threads or None)
         rate = usage.tokens_per_second if usage.completion_tokens >= ENOUGH_TOKENS else 0.0
         # by now nothing is read or written any more, but it is the writing that is judged
         ended = replace(course, phase="writing")

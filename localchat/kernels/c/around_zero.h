@@ -9,8 +9,7 @@ typedef struct {
     Mask is_zero;  /* there was nothing but zeros: then every level is the lowest */
 } Even;
 
-/* The value that lies farthest from zero, the first of equal ones. */
-INLINE Floats farthest(int count, const Floats *x) {
+NOT_INLINE Floats first_of_farthest(int count, const Floats *x) {
     Floats size = floats(0), found = floats(0);
     for (int i = 0; i < count; ++i) {
         const Mask is_farther = less(size, magnitude(x[i]));
@@ -18,6 +17,17 @@ INLINE Floats farthest(int count, const Floats *x) {
         found = choose(is_farther, x[i], found);
     }
     return found;
+}
+
+/* The value that lies farthest from zero, the first of equal ones: the question is open where they differ in sign. */
+INLINE Floats farthest(int count, const Floats *x) {
+    Floats high = floats(0), low = floats(0);
+    for (int i = 0; i < count; ++i) {
+        high = higher(x[i], high);
+        low = lower(x[i], low);
+    }
+    const Mask is_open = both(opposite(differ(high, -low)), differ(high, low));
+    return any(is_open) ? first_of_farthest(count, x) : choose(less(high, -low), low, high);
 }
 
 /* Levels from 0 up for the values by this fit. */

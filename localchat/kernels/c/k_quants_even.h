@@ -77,24 +77,48 @@ NOT_INLINE bool put_q3_scales(Blocks *b, const Ints *steps, Floats step, Floats 
     return any(is_zero);
 }
 
-/* Levels by these scales, and where one is zero those that are there already. */
-NOT_INLINE void put_q3_levels(Blocks *b, const Floats *scale, bool has_zero, Ints *level) {
-    for (int j = 0; j < 16; ++j) {
-        Ints found[16];
-        quotients(16, b->x + 16 * j, floats(0), scale[j], -4, 3, found);
-        for (int i = 0; i < 16; ++i) {
-            Ints *l = level + 16 * j + i;
-            *l = has_zero ? choose_ints(differ(scale[j], floats(0)), found[i] + 4, *l) : found[i] + 4;
+/* Levels of a part from 0 to 7, a byte each, as `quotients` finds them; `most` is the farthest of its weights. */
+INLINE void q3_words(const Floats *x, Floats scale, Floats most, Ints *words) {
+    const float middle = ROUNDER + 4.0f; /* so the low byte of the sum is the level, counted from 0 */
+    const Floats inverse = 1.0f / scale;
+    Floats worst = floats(0);
+    for (int i = 0; i < 4; ++i) {
+        Bits level[4];
+        for (int k = 0; k < 4; ++k) {
+            const Floats product = higher(lower(x[4 * i + k] * inverse, floats(3.25f)), floats(-4.25f));
+            const Floats moved = product + middle;
+            worst = higher(magnitude(product - (moved - middle)), worst);
+            level[k] = (Bits)moved;
         }
+        /* what is above the low bytes, 0x4b4000 each, adds up to a constant */
+        words[i] = (Ints)(level[0] + (level[1] << 8) + (level[2] << 16) + (level[3] << 24) - 0x8b400000u);
     }
-    Ints words[8];
+    const Mask is_sure = both(less(worst, floats(0.5f - 2e-5f)), less(magnitude(most * inverse), floats(1e6f)));
+    if (any(both(opposite(is_sure), differ(scale, floats(0)))))
+        for (int i = 0; i < 4; ++i) {
+            Ints level[4];
+            for (int k = 0; k < 4; ++k) level[k] = between(nearest(x[4 * i + k] / scale), -4, 3) + 4;
+            words[i] = four(level);
+        }
+}
+
+/* Levels by these scales, and where one is zero those that are there already. */
+NOT_INLINE void put_q3_levels(Blocks *b, const Floats *scale, const Floats *most, bool has_zero, const Ints *level) {
+    Ints words[64], high[8], low[16];
+    for (int j = 0; j < 16; ++j) q3_words(b->x + 16 * j, scale[j], most[j], words + 4 * j);
+    for (int i = 0; has_zero && i < 64; ++i)
+        words[i] = choose_ints(differ(scale[i / 4], floats(0)), words[i], four(level + 4 * i));
     for (int i = 0; i < 8; ++i) {
-        words[i] = ints(0);
-        for (int j = 0; j < 8; ++j) words[i] |= ((four(level + 32 * j + 4 * i) >> 2) & 0x01010101) << j;
+        high[i] = ints(0);
+        for (int j = 0; j < 8; ++j) high[i] |= ((words[8 * j + i] >> 2) & 0x01010101) << j;
     }
-    put_words(b, 0, words, 8);
-    for (int i = 0; i < 256; ++i) level[i] &= 3;
-    put_twos(b, 32, level);
+    for (int i = 0; i < 16; ++i) {
+        const Ints *w = words + 32 * (i / 8) + i % 8;
+        low[i] = (w[0] & 0x03030303) | ((w[8] & 0x03030303) << 2) | ((w[16] & 0x03030303) << 4) |
+                 ((w[24] & 0x03030303) << 6);
+    }
+    put_words(b, 0, high, 8);
+    put_words(b, 32, low, 16);
 }
 
 #define TOGETHER 4 /* parts whose levels are bettered at once */
@@ -116,35 +140,45 @@ INLINE void descend_q3(int parts, const Floats *x, Ints *level, Products *sum) {
 NOT_INLINE void descend_many(const Floats *x, Ints *level, Products *sum) { descend_q3(TOGETHER, x, level, sum); }
 NOT_INLINE void descend_one(const Floats *x, Ints *level, Products *sum) { descend_q3(1, x, level, sum); }
 
-/* Scales by the first levels of two parts, and 1 where these may not be the best ones.
+/* Scales by the first levels of two parts, and 1 where these may not be the best ones; the farthest weights.
  *
  * As long as no level changes, the sums do not either, so all weights can be asked at once, and roughly: whether the
- * level is nearest to what fits all others best. In four parts of five it is, for every weight. */
-NOT_INLINE void first_scales(const Floats *x, Floats *scale, Ints *restless) {
-    Floats level[32], wxl[32], wll[32], most[2];
+ * level l is nearest to what fits all others best, x * l2 / lx, where the sums are without the weight's own share. In
+ * the difference of the two the shares cancel out: it is x times the whole l2, minus l times the whole lx, divided by
+ * the lx without its share. It has to be less than a half, and a bit less is asked for, more than rounding can be off.
+ * A part whose farthest weight is positive has no sum above zero, and ggml leaves it alone. In four parts of five all
+ * levels stay. */
+NOT_INLINE void first_scales(const Floats *x, Floats *scale, Floats *most, Ints *restless) {
+    Floats level[32], wxl[32], factor[2];
     Products sum[2] = {};
-    for (int k = 0; k < 2; ++k) most[k] = farthest(16, x + 16 * k);
+    for (int k = 0; k < 2; ++k) {
+        most[k] = farthest(16, x + 16 * k);
+        factor[k] = choose(less(magnitude(most[k]), floats(TOO_SMALL)), floats(0), -4.0f / most[k]);
+    }
     for (int i = 0; i < 16; ++i)
         for (int k = 0; k < 2; ++k) {
             const int at = 16 * k + i;
-            const Mask is_zero = less(magnitude(most[k]), floats(TOO_SMALL));
-            const Floats factor = choose(is_zero, floats(0), -4.0f / most[k]), w = x[at] * x[at];
-            const Floats l = nearest_within(factor * x[at], -4, 3);
+            const Floats w = x[at] * x[at], l = nearest_up_to(factor[k] * x[at], 3);
             level[at] = l;
             sum[k].lx += wxl[at] = w * x[at] * l;
-            sum[k].l2 += wll[at] = w * l * l;
+            sum[k].l2 += w * l * l;
+        }
+    Floats share[2], ratio[2], worst[2] = {};
+    for (int k = 0; k < 2; ++k) {
+        share[k] = 0.495f / sum[k].lx;
+        ratio[k] = sum[k].l2 / sum[k].lx;
+    }
+    for (int i = 0; i < 16; ++i)
+        for (int k = 0; k < 2; ++k) {
+            const int at = 16 * k + i;
+            const Floats off = higher(lower(ratio[k] * x[at], floats(3)), floats(-4)) - level[at];
+            worst[k] = higher(magnitude(off) + share[k] * wxl[at], worst[k]);
         }
     for (int k = 0; k < 2; ++k) {
-        Mask is_settled = less(magnitude(most[k]), floats(1e9f)); /* beyond, sums may be too large for an inverse */
-        for (int at = 16 * k; at < 16 * k + 16; ++at) {
-            const Floats lx = sum[k].lx - wxl[at], l2 = sum[k].l2 - wll[at];
-            const Floats best = x[at] * l2 * rough_inverse(lx);
-            const Floats off = magnitude(higher(lower(best, floats(3)), floats(-4)) - level[at]);
-            const Mask stays = both(less(off, floats(0.495f)), less(magnitude(best), floats(1e6f)));
-            is_settled = both(is_settled, either(stays, opposite(less(floats(0), lx))));
-        }
+        const Mask is_ordinary = both(less(floats(-1e9f), most[k]), less(most[k], floats(-1e-9f)));
+        const Mask is_left = less(floats(-TOO_SMALL), most[k]), stays = less(worst[k], floats(0.4949f));
         scale[k] = scale_of(sum[k]);
-        restless[k] = choose_ints(is_settled, ints(0), ints(1));
+        restless[k] = choose_ints(either(is_left, both(is_ordinary, stays)), ints(0), ints(1));
     }
 }
 
@@ -181,15 +215,15 @@ NOT_INLINE void better_scales(const Blocks *b, const Ints *restless, Floats *sca
 }
 
 static void q3_k(Blocks *b) {
-    Floats scale[16];
+    Floats scale[16], most[16];
     Ints level[256], steps[16], restless[16];
-    for (int j = 0; j < 16; j += 2) first_scales(b->x + 16 * j, scale + j, restless + j);
+    for (int j = 0; j < 16; j += 2) first_scales(b->x + 16 * j, scale + j, most + j, restless + j);
     better_scales(b, restless, scale);
-    const Floats most = farthest(16, scale), factor = -32.0f / most;
-    const Mask is_zero = opposite(differ(most, floats(0)));
+    const Floats whole = farthest(16, scale), factor = -32.0f / whole;
+    const Mask is_zero = opposite(differ(whole, floats(0)));
     for (int j = 0; j < 16; ++j) {
-        const Ints whole = (nearest(factor * scale[j]) << 24) >> 24;
-        steps[j] = choose_ints(is_zero, ints(0), between(whole, -32, 31) + 32);
+        const Ints count = (nearest(factor * scale[j]) << 24) >> 24;
+        steps[j] = choose_ints(is_zero, ints(0), between(count, -32, 31) + 32);
     }
     const bool has_zero = put_q3_scales(b, steps, choose(is_zero, floats(0), 1.0f / factor), scale);
     if (has_zero) {
@@ -197,13 +231,13 @@ static void q3_k(Blocks *b) {
         for (int j = 0; j < 16; j += TOGETHER) descend_many(b->x + 16 * j, level + 16 * j, unused);
         for (int i = 0; i < 256; ++i) level[i] += 4;
     }
-    put_q3_levels(b, scale, has_zero, level);
+    put_q3_levels(b, scale, most, has_zero, level);
 }
 
 static void q3_k_guided(Blocks *b) {
     const Floats energy = 2.0f * sum_of_squares(256, b->x) / 256.0f;
     Even fit[16], whole;
-    Floats scale[16], sum[16];
+    Floats scale[16], sum[16], most[16];
     Ints level[256], steps[16];
     for (int j = 0; j < 16; j += PARTS_AT_ONCE) {
         Floats weight[16 * PARTS_AT_ONCE];
@@ -218,5 +252,6 @@ static void q3_k_guided(Blocks *b) {
     for (int j = 0; j < 16; ++j) steps[j] = even_level(scale[j], whole, 32);
     const bool has_zero = put_q3_scales(b, steps, whole.scale, scale);
     for (int i = 0; has_zero && i < 256; ++i) level[i] = even_level(b->x[i], fit[i / 16], 4);
-    put_q3_levels(b, scale, has_zero, level);
+    for (int j = 0; j < 16; ++j) most[j] = farthest(16, b->x + 16 * j);
+    put_q3_levels(b, scale, most, has_zero, level);
 }

@@ -19,6 +19,7 @@
 
 typedef float Floats __attribute__((vector_size(4 * LANES)));
 typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
+typedef uint32_t Bits __attribute__((vector_size(4 * LANES)));
 typedef float FloatsAnywhere __attribute__((vector_size(4 * LANES), aligned(1), may_alias));
 typedef uint16_t Shorts __attribute__((vector_size(2 * LANES)));
 typedef uint16_t ShortsAnywhere __attribute__((vector_size(2 * LANES), aligned(1), may_alias));
@@ -50,7 +51,6 @@ INLINE Floats higher(Floats a, Floats b) { return (Floats)_mm512_max_ps((__m512)
 INLINE Ints lower_ints(Ints a, Ints b) { return (Ints)_mm512_min_epi32((__m512i)a, (__m512i)b); }
 INLINE Ints higher_ints(Ints a, Ints b) { return (Ints)_mm512_max_epi32((__m512i)a, (__m512i)b); }
 INLINE Floats root(Floats a) { return (Floats)_mm512_sqrt_ps((__m512)a); }
-INLINE Floats rough_inverse(Floats a) { return (Floats)_mm512_rcp14_ps((__m512)a); }
 INLINE Floats look_up_16(const float *table, Ints place) {
     return (Floats)_mm512_permutexvar_ps((__m512i)place, _mm512_loadu_ps(table));
 }
@@ -80,7 +80,6 @@ INLINE Floats higher(Floats a, Floats b) { return (Floats)_mm256_max_ps((__m256)
 INLINE Ints lower_ints(Ints a, Ints b) { return (Ints)_mm256_min_epi32((__m256i)a, (__m256i)b); }
 INLINE Ints higher_ints(Ints a, Ints b) { return (Ints)_mm256_max_epi32((__m256i)a, (__m256i)b); }
 INLINE Floats root(Floats a) { return (Floats)_mm256_sqrt_ps((__m256)a); }
-INLINE Floats rough_inverse(Floats a) { return (Floats)_mm256_rcp_ps((__m256)a); }
 INLINE Floats look_up_8(const float *table, Ints place) {
     return (Floats)_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)place);
 }
@@ -106,7 +105,6 @@ INLINE Floats root(Floats a) {
     for (int lane = 0; lane < LANES; ++lane) found[lane] = __builtin_sqrtf(a[lane]);
     return found;
 }
-INLINE Floats rough_inverse(Floats a) { return 1.0f / a; }
 INLINE Floats look_up_16(const float *table, Ints place) {
     Floats found;
     for (int lane = 0; lane < LANES; ++lane) found[lane] = table[place[lane]];
@@ -116,9 +114,6 @@ INLINE Floats look_up_8(const float *table, Ints place) { return look_up_16(tabl
 
 #endif
 #endif
-
-/* `rough_inverse` is off by less than 1/2500 of the value, differently on each processor, and means nothing beyond
- * 2^±120: good for a guess on the safe side, never for a result. */
 
 /* `lower` and `higher` give the second value where one is no number or both are zero, as `a < b ? a : b` does. */
 

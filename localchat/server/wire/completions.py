@@ -1,9 +1,9 @@
-"""OpenAI's completions: text that goes on, without a conversation. And embeddings, which are refused."""
+"""OpenAI's completions: text that goes on, without a conversation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,12 +14,10 @@ from localchat.server.refusal import Refusal
 from localchat.server.said import Begun, End, Said, Text
 from localchat.server.wire.chat import StreamOptions
 from localchat.server.wire.chunks import Chunks
-from localchat.server.wire.fields import Choices, Name, SampledWire, Tokens, Wire
+from localchat.server.wire.fields import Choices, Name, SampledWire, Token, Tokens
 
 USUAL_TOKENS = 16  # as in OpenAI's API
 TOKENS_LIMIT = 1 << 20
-
-Token = Annotated[int, Field(ge=0, lt=1 << 31)]
 
 
 class CompletionRequest(SampledWire):
@@ -61,20 +59,6 @@ class CompletionRequest(SampledWire):
             raise Refusal(400, "unsupported", "several prompts in one request are not supported",
                           "send a request for each", param="prompt")  # fmt: skip
         return texts[0] if texts else tuple(entry for entry in self.prompt if isinstance(entry, int))
-
-
-class EmbeddingsRequest(Wire):
-    """`POST /v1/embeddings`."""
-
-    model: Name
-    input: str | list[Any]
-
-
-def refuse_embeddings() -> Refusal:
-    """Why there are none."""
-    return Refusal(
-        400, "unsupported", "the models here write text, and make no embeddings", "use a model made for that"
-    )
 
 
 class CompletionWire(Chunks):

@@ -1,0 +1,142 @@
+"""What a server answers when it is asked nothing else, and whether an answer under load is the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench_chaos import TIE
+from soak_asking import LIKELIEST, PATHS, Client, Fault, Talk, body_of, say, text_of, vector_of
+
+TOPICS = {
+    "whale": "What is a whale?", "bread": "How is bread made?", "sun": "Why is the sun hot?",
+    "chess": "Tell me the rules of chess.", "rome": "Who founded the city of Rome?", "bee": "What do bees do all day?",
+    "piano": "How does a piano make sounds?", "moon": "Why does the moon change its shape?",
+    "tea": "Where was tea first grown?", "train": "Describe a journey by train.",
+    "doctor": "What does a doctor do in a hospital?", "gold": "Why is gold so expensive?",
+}  # fmt: skip
+BEGINNINGS = ("Once upon a time, in a village by the sea,", "The three most important inventions of all are",
+              "def fibonacci(n):\n    ", "Dear Sir or Madam,\n\nI am writing to")  # fmt: skip
+TEXTS = ("A whale is a mammal.", "Bread is baked in an oven. " * 20, "def main() -> None:\n    print('hello')\n")
+TALKS = ("bread", "moon", "train")
+FOLLOWING = ("Say that in one short sentence.", "And what happens then?")
+CONVERSATIONAL = ("chat", "messages", "responses")
+SAME_CHARACTERS = 24  # at the beginning of two answers: one is the other
+LEAST_COSINE = 1 - 1e-3
+
+Verdict = Literal["same", "flip", "wrong", "another's"]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One of an answer: its text, how likely it was, and others with their likelihoods."""
+
+    text: str
+    logprob: float
+    others: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A question and its answer."""
+
+    protocols: tuple[str, ...]
+    talk: Talk
+    tokens: tuple[Token, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Those to all questions when each was asked alone."""
+
+    known: Mapping[str, Known]
+    vectors: Mapping[str, list[float]]
+
+    def verdict(self, name: str, found: str) -> Verdict:
+        """Is this the answer to that question? A flip is one that goes on from a token that was as likely."""
+        known = self.known[name]
+        if found == known.text:
+            return "same"
+        beginning = found[:SAME_CHARACTERS]
+        if beginning != known.text[:SAME_CHARACTERS] and any(
+            beginning == other.text[:SAME_CHARACTERS] for other in self.known.values()
+        ):
+            return "another's"
+        return "flip" if any(map(found.startswith, _as_likely(known.tokens))) else "wrong"
+
+    def is_same_vector(self, text: str, found: list[float]) -> bool:
+        """Do both point the same way?"""
+        wanted = self.vectors[text]
+        if len(found) != len(wanted):
+            return False
+        return math.sumprod(found, wanted) / (math.hypot(*found) * math.hypot(*wanted)) >= LEAST_COSINE
+
+
+def _as_likely(tokens: Iterable[Token]) -> list[str]:
+    """Beginnings of an answer whose last token is one that was all but as likely as that which was taken."""
+    found, before = [], ""
+    for token in tokens:
+        found += [before + text for text, logprob in token.others
+                  if text != token.text and logprob > token.logprob - TIE]  # fmt: skip
+        before += token.text
+    return found
+
+
+def asked_alone(client: Client) -> Answers:
+    """The answers to all questions, one after the other."""
+    known: dict[str, Known] = {}
+    for name, question in TOPICS.items():
+        known[name] = _known(client, CONVERSATIONAL, (("user", question),))
+    for number, text in enumerate(BEGINNINGS):
+        known[f"beginning {number}"] = _known(client, ("completions",), (("user", text),))
+    for name in TALKS:
+        before = known[name]
+        for number, question in enumerate(FOLLOWING):
+            talk = (*before.talk, ("assistant", before.text), ("user", question))
+            known[turn_name(name, number)] = before = _known(client, CONVERSATIONAL, talk)
+    return Answers(known, {text: vector(client, text) for text in TEXTS})
+
+
+def turn_name(talk: str, number: int) -> str:
+    """The name of a turn behind the first one."""
+    return f"{talk} {number}"
+
+
+def vector(client: Client, text: str, form: str = "float") -> list[float]:
+    """The vector of a text. Raises as `Client.ask` does."""
+    return vector_of(client.get(PATHS["embeddings"], {"model": "model", "input": text, "encoding_format": form}))
+
+
+def disagreements(client: Client, answers: Answers) -> int:
+    """How many protocols say something else than the first one when they are asked alone."""
+    return sum(
+        answers.verdict(name, say(client, protocol, known.talk, is_stream=is_stream)) not in ("same", "flip")
+        for name, known in answers.known.items() for protocol in known.protocols for is_stream in (False, True)
+    )  # fmt: skip
+
+
+def _known(client: Client, protocols: tuple[str, ...], talk: Talk) -> Known:
+    first = protocols[0]
+    wanted = {"logprobs": True, "top_logprobs": LIKELIEST} if first == "chat" else {"logprobs": LIKELIEST}
+    answer = client.get(PATHS[first], body_of(first, talk, **wanted))
+    told = answer["choices"][0]["logprobs"]
+    tokens = _of_chat(told) if first == "chat" else _of_completions(told)
+    text = text_of(first, answer)
+    if "".join(token.text for token in tokens)[: len(text)] != text:
+        raise Fault(f"the tokens of an answer are not its text: {text!r}")
+    return Known(protocols, talk, tokens, text)
+
+
+def _of_chat(told: Any) -> tuple[Token, ...]:
+    return tuple(
+        Token(one["token"], one["logprob"], tuple((other["token"], other["logprob"]) for other in one["top_logprobs"]))
+        for one in told["content"]
+    )
+
+
+def _of_completions(told: Any) -> tuple[Token, ...]:
+    columns = zip(told["tokens"], told["token_logprobs"], told["top_logprobs"], strict=True)
+    return tuple(Token(text, logprob, tuple(others.items())) for text, logprob, others in columns)
