@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from localchat.errors import LocalchatError
 from localchat.text import one_line
+from localchat.watchdog import TookTooLong, Watchdog
 
 LOG_TAIL_BYTES = 2048
 EXCEPTION_CODE = 1  # how Python ends over an exception, whose text is then the last line of the log
@@ -52,7 +53,11 @@ def ask(
 ) -> dict[str, Any]:
     """The answer of `python -m module`. Raises ChildDied where there is none in time, else what the child raised."""
     with tempfile.TemporaryFile() as log:
-        with _start(module, log, environment) as process, _killed_after(process, seconds):
+        with (
+            _start(module, log, environment) as process,
+            Watchdog(process.kill) as watchdog,
+            _killed_after(process, watchdog, seconds),
+        ):
             out, _ = process.communicate(_packed(question))
         if process.returncode:
             raise _death(_cause(process.returncode, log))
@@ -129,13 +134,14 @@ class _Child:
         except BaseException:
             self._log.close()
             raise
+        self._watchdog = Watchdog(self.process.kill)
 
     def hear(self, line: bytes, limit_bytes: int, seconds: float) -> bytes:
         """What it says next, once it was told a line. Raises ChildDied where that is no line in time."""
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
         assert stdout is not None
-        with _killed_after(self.process, seconds):
+        with _killed_after(self.process, self._watchdog, seconds):
             with suppress(OSError):  # that it is dead shows below
                 stdin.write(line)
                 stdin.flush()
@@ -148,6 +154,7 @@ class _Child:
 
     def end(self) -> None:
         """Kill it: it keeps nothing that could be lost."""
+        self._watchdog.close()
         self.process.kill()
         with suppress(OSError), self.process:  # leaving closes its pipes, the one to it with an unsent rest perhaps
             pass
@@ -192,27 +199,17 @@ def _start(module: str, log: IO[bytes], environment: Mapping[str, str] | None) -
 
 
 @contextmanager
-def _killed_after(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
-    """Kill the process where the block takes longer, and raise ChildDied then; also where the block fails."""
-    is_late = threading.Event()
-
-    def end() -> None:
-        is_late.set()
-        process.kill()
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+def _killed_after(process: subprocess.Popen[bytes], watchdog: Watchdog, seconds: float) -> Iterator[None]:
+    """Where the block takes longer the process is killed, and ChildDied raised; it is killed too where that fails."""
     try:
-        yield
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        timer.cancel()
-        timer.join()  # it must not fire over the next question
-        if is_late.is_set():
-            raise _death(f"it took longer than {seconds:g} seconds")
+        with watchdog.within(seconds):
+            try:
+                yield
+            except BaseException:
+                process.kill()
+                raise
+    except TookTooLong as error:
+        raise _death(f"it took longer than {seconds:g} seconds") from error
 
 
 def _own_output() -> IO[bytes]:

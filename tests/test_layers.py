@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[frozenset[str], ...], ...] = (
     (
         frozenset({
             "__init__", "errors", "settings", "presets", "paths", "text", "files", "sha256", "conversation", "sampling",
-            "child",
+            "child", "watchdog",
         }),
     ),
 )  # fmt: skip

@@ -37,11 +37,13 @@ from localchat.server.models import Models, Served
 CLIENTS = (1, 4, 8, 16)
 SLOTS = max(CLIENTS)
 CONTEXT_TOKENS, BATCH_TOKENS, WRITTEN_TOKENS = 8192, 512, 64
-FIRST_TOKENS = 15
+FIRST_TOKENS = 40
+REST_SECONDS = 0.05  # in which the threads of the other engine stop spinning
 TEXT = "The whale swam on and the ship followed it. " * 6
 ANSWER_SECONDS = 300.0
 NAME = "model"
 LOCAL = "127.0.0.1"
+LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +81,44 @@ class _Asking:
         self._number += 1
         return f"{self._number}. {TEXT}"
 
-    def ask(self, port: int, text: str, tokens: int = WRITTEN_TOKENS) -> Heard:
+    def short(self) -> str:
+        """One that is read so fast that the time of all else shows."""
+        self._number += 1
+        return f"What is {self._number}?"
+
+    def ask(self, port: int, text: str) -> Heard:
+        """Ask for a stream by a connection of its own."""
+        with connected(port) as connection:
+            return self.ask_on(connection, text, WRITTEN_TOKENS)
+
+    def ask_on(self, connection: socket.socket, text: str, tokens: int) -> Heard:
         """Ask for a stream, and read it with as little work as can be: the cores are the servers'."""
         body = {
             "model": NAME, "messages": [{"role": "user", "content": text}], "stream": True, "max_tokens": tokens,
             "temperature": 0, "stream_options": {"include_usage": True}, "cache_prompt": False, **self._bias,
         }  # fmt: skip
         data = json.dumps(body).encode()
+        host, port = connection.getpeername()
         head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: {LOCAL}:{port}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(data)}\r\nconnection: close\r\n\r\n"
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(data)}\r\n\r\n"
         )
-        with socket.create_connection((LOCAL, port), ANSWER_SECONDS) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            asked = time.perf_counter()
-            connection.sendall(head.encode() + data)
-            return _heard(connection, asked)
+        asked = time.perf_counter()
+        connection.sendall(head.encode() + data)
+        return _heard(connection, asked)
+
+
+@contextmanager
+def connected(port: int) -> Iterator[socket.socket]:
+    """A connection for one question after the other, as clients keep them."""
+    with socket.create_connection((LOCAL, port), ANSWER_SECONDS) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield connection
 
 
 def _heard(connection: socket.socket, asked: float) -> Heard:
     found, first = bytearray(), 0.0
-    while piece := connection.recv(1 << 16):
+    while not found.endswith(LAST_CHUNK) and (piece := connection.recv(1 << 16)):
         found += piece
         if not first and b'"content":"' in found.replace(b'"content":""', b"").replace(b'"content": ', b'"content":'):
             first = time.perf_counter() - asked
@@ -129,16 +148,25 @@ def _rate(asking: _Asking, port: int, texts: Sequence[str]) -> float:
 
 def _overhead(asking: _Asking, port: int, engine: EngineProcess) -> Row:
     """The first token over HTTP less the same from an engine that is asked directly, with its prompt made already."""
-    sampling, more = Sampling(temperature=0, max_tokens=1), []
-    for _ in range(FIRST_TOKENS):
-        text = asking.text()
-        prompt = prompt_for(engine, Conversation().ask(text), sampling)
-        asked = time.perf_counter()
-        for event in engine.reply(prompt.tokens, sampling, ()):
-            if isinstance(event, Piece):
-                bare = time.perf_counter() - asked
-        more.append(asking.ask(port, text, 1).first_seconds - bare)
+    more = []
+    with connected(port) as connection:
+        for _ in range(FIRST_TOKENS):
+            text = asking.short()
+            bare = _bare_seconds(engine, text)
+            time.sleep(REST_SECONDS)
+            more.append(asking.ask_on(connection, text, 1).first_seconds - bare)
+            time.sleep(REST_SECONDS)
     return Row("first token by HTTP, beyond the engine's own", "ms", 1000 * statistics.median(more))
+
+
+def _bare_seconds(engine: EngineProcess, text: str) -> float:
+    sampling = Sampling(temperature=0, max_tokens=1)
+    prompt = prompt_for(engine, Conversation().ask(text), sampling)
+    asked = time.perf_counter()
+    for event in engine.reply(prompt.tokens, sampling, ()):
+        if isinstance(event, Piece):
+            found = time.perf_counter() - asked
+    return found
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Measures this machine: conversion and decoding, beside llama.cpp's own programs where they are present, and the
 predictions of speed and of memory beside what happens.
 
-    benchmark.py [convert] [decode] [engine] [serve] [speed] [memory] [kernels] [pull] [tui] [--runs N] [--json]
+    benchmark.py [convert] [decode] [engine] [serve] [soak] [speed] [memory] [kernels] [pull] [tui] [--runs N] [--json]
                  [--checkpoint FOLDER | --size tiny|1b|7b --layers N]
                                                              what to convert or pull; made up in a temporary folder
                                                              by itself
@@ -11,6 +11,7 @@ predictions of speed and of memory beside what happens.
                  [--rate BYTES] [--quantize-seconds N]       for pull: what the Hub sends a second, by itself so much
                                                              that it takes as long as quantizing; that, if it is known
                  [--kills N] [--cuts N]                      and how often it is harmed, 50 times if it is small
+                 [--minutes N]                               for soak: how long the server is asked, 10 by itself
                  [--type TYPE --weights N]                   for kernels: only this type; N million weights to compare
                  [--llama-cpp FOLDER]                        llama-quantize, llama-bench, llama-server; else in PATH
                  [--converter convert_hf_to_gguf.py --converter-python PYTHON]
@@ -45,6 +46,7 @@ from bench_memory import MEMORY, MEMORY_TYPES, memory_rows, misses
 from bench_pull import Asked, pull_rows
 from bench_rows import Row, paired, print_rows
 from bench_serve import serve_rows
+from bench_soak import soak_rows
 from bench_speed import SPEED_TYPES, speed_rows
 from bench_stages import stage_rows
 from bench_turns import turn_rows
@@ -190,6 +192,8 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
         yield from engine_rows(options.model or _smollm2(), tools, options.runs)
     if "serve" in tests:
         yield from serve_rows(options.model or _smollm2(), tools.server, usable_cores(), options.runs)
+    if "soak" in tests:
+        yield from soak_rows(options.model or _smollm2(), usable_cores(), options.minutes)
     if "convert" in tests:
         with _checkpoint(options) as checkpoint:
             yield from convert_rows(checkpoint, tools, options.runs)
@@ -254,7 +258,7 @@ def main() -> None:
     add(
         "tests",
         nargs="*",
-        choices=["convert", "decode", "engine", "serve", "speed", "memory", "kernels", "pull", "tui", []],
+        choices=["convert", "decode", "engine", "serve", "soak", "speed", "memory", "kernels", "pull", "tui", []],
         metavar="TEST",
     )
     add("--runs", type=int, default=3)
@@ -270,6 +274,7 @@ def main() -> None:
     add("--quantize-seconds", type=float)
     add("--kills", type=int)
     add("--cuts", type=int)
+    add("--minutes", type=float, default=10.0)
     add("--llama-cpp", type=Path)
     add("--converter", type=Path)
     add("--converter-python", default=sys.executable)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 from bench_chaos import TIE
@@ -17,8 +19,10 @@ TOPICS = {
     "tea": "Where was tea first grown?", "train": "Describe a journey by train.",
     "doctor": "What does a doctor do in a hospital?", "gold": "Why is gold so expensive?",
 }  # fmt: skip
-BEGINNINGS = ("Once upon a time, in a village by the sea,", "The three most important inventions of all are",
-              "def fibonacci(n):\n    ", "Dear Sir or Madam,\n\nI am writing to")  # fmt: skip
+BEGINNINGS = {
+    "tale": "Once upon a time, in a village by the sea,", "list": "The three most important inventions of all are",
+    "code": "def fibonacci(n):\n    ", "letter": "Dear Sir or Madam,\n\nI am writing to",
+}  # fmt: skip
 TEXTS = ("A whale is a mammal.", "Bread is baked in an oven. " * 20, "def main() -> None:\n    print('hello')\n")
 TALKS = ("bread", "moon", "train")
 FOLLOWING = ("Say that in one short sentence.", "And what happens then?")
@@ -26,7 +30,9 @@ CONVERSATIONAL = ("chat", "messages", "responses")
 SAME_CHARACTERS = 24  # at the beginning of two answers: one is the other
 LEAST_COSINE = 1 - 1e-3
 
-Verdict = Literal["same", "flip", "wrong", "another's"]
+Verdict = Literal["same", "flip", "far flip", "wrong", "another's"]
+RIGHT = ("same", "flip")
+FAR = 1.0  # natural logarithm: sums that differ in their last bits have been seen to part tokens 0.35 apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +62,48 @@ class Answers:
     vectors: Mapping[str, list[float]]
 
     def verdict(self, name: str, found: str) -> Verdict:
-        """Is this the answer to that question? A flip is one that goes on from a token that was as likely."""
+        """Is this the answer to that question? A flip goes on from a token that was as likely."""
         known = self.known[name]
         if found == known.text:
             return "same"
         beginning = found[:SAME_CHARACTERS]
         if beginning != known.text[:SAME_CHARACTERS] and any(
-            beginning == other.text[:SAME_CHARACTERS] for other in self.known.values()
+            beginning == other.text[:SAME_CHARACTERS]
+            for other_name, other in self.known.items()
+            if other_name.split()[0] != name.split()[0]  # turns of one talk say much the same
         ):
             return "another's"
-        return "flip" if any(map(found.startswith, _as_likely(known.tokens))) else "wrong"
+        if any(map(found.startswith, _as_likely(known.tokens, TIE))):
+            return "flip"
+        return "far flip" if any(map(found.startswith, _as_likely(known.tokens, FAR))) else "wrong"
 
     def is_same_vector(self, text: str, found: list[float]) -> bool:
         """Do both point the same way?"""
         wanted = self.vectors[text]
         if len(found) != len(wanted):
             return False
-        return math.sumprod(found, wanted) / (math.hypot(*found) * math.hypot(*wanted)) >= LEAST_COSINE
+        cosine: float = sum(map(operator.mul, found, wanted)) / (math.hypot(*found) * math.hypot(*wanted))
+        return cosine >= LEAST_COSINE
 
 
-def _as_likely(tokens: Iterable[Token]) -> list[str]:
-    """Beginnings of an answer whose last token is one that was all but as likely as that which was taken."""
+def gap(known: Known, found: str) -> str:
+    """Where an answer leaves the one that is known, and how much likelier the token was that was expected there."""
+    before = ""
+    for token in known.tokens:
+        if not found.startswith(before + token.text):
+            rest = found[len(before) :]
+            gaps = [token.logprob - logprob for text, logprob in token.others if text and rest.startswith(text)]
+            return f"{rest[:20]!r} for {token.text!r}, {min(gaps):.2f} less likely" if gaps else f"{rest[:20]!r}"
+        before += token.text
+    return "nowhere"
+
+
+def _as_likely(tokens: Iterable[Token], tie: float) -> list[str]:
+    """Beginnings of an answer whose last token is one that was, but for so little, as likely as the one taken."""
     found, before = [], ""
     for token in tokens:
         found += [before + text for text, logprob in token.others
-                  if text != token.text and logprob > token.logprob - TIE]  # fmt: skip
+                  if text != token.text and logprob > token.logprob - tie]  # fmt: skip
         before += token.text
     return found
 
@@ -90,8 +113,8 @@ def asked_alone(client: Client) -> Answers:
     known: dict[str, Known] = {}
     for name, question in TOPICS.items():
         known[name] = _known(client, CONVERSATIONAL, (("user", question),))
-    for number, text in enumerate(BEGINNINGS):
-        known[f"beginning {number}"] = _known(client, ("completions",), (("user", text),))
+    for name, text in BEGINNINGS.items():
+        known[name] = _known(client, ("completions",), (("user", text),))
     for name in TALKS:
         before = known[name]
         for number, question in enumerate(FOLLOWING):
@@ -110,17 +133,22 @@ def vector(client: Client, text: str, form: str = "float") -> list[float]:
     return vector_of(client.get(PATHS["embeddings"], {"model": "model", "input": text, "encoding_format": form}))
 
 
-def disagreements(client: Client, answers: Answers) -> int:
-    """How many protocols say something else than the first one when they are asked alone."""
-    return sum(
-        answers.verdict(name, say(client, protocol, known.talk, is_stream=is_stream)) not in ("same", "flip")
-        for name, known in answers.known.items() for protocol in known.protocols for is_stream in (False, True)
-    )  # fmt: skip
+def disagreements(client: Client, answers: Answers) -> list[str]:
+    """Where a protocol says something else than the first one when it is asked alone."""
+    found = []
+    for name, known in answers.known.items():
+        for protocol, is_stream in product(known.protocols, (False, True)):
+            text = say(client, protocol, known.talk, is_stream=is_stream)
+            if answers.verdict(name, text) not in RIGHT:
+                found.append(f"without load: {name} by {protocol}: {text!r}, at {gap(known, text)}")
+    return found
 
 
 def _known(client: Client, protocols: tuple[str, ...], talk: Talk) -> Known:
     first = protocols[0]
-    wanted = {"logprobs": True, "top_logprobs": LIKELIEST} if first == "chat" else {"logprobs": LIKELIEST}
+    wanted: dict[str, Any] = (
+        {"logprobs": True, "top_logprobs": LIKELIEST} if first == "chat" else {"logprobs": LIKELIEST}
+    )
     answer = client.get(PATHS[first], body_of(first, talk, **wanted))
     told = answer["choices"][0]["logprobs"]
     tokens = _of_chat(told) if first == "chat" else _of_completions(told)

@@ -87,7 +87,7 @@ class Client:
         return answer.value
 
     def leave(self, path: str, body: Body, after_bytes: int) -> bytes:
-        """Ask, and go when so many bytes have come: below 0 in the middle of the question. What has come is returned."""
+        """Ask, and go when so many bytes have come, which are returned; below 0 in the middle of the question."""
         data = json.dumps(body).encode()
         head = "".join(f"{key}: {value}\r\n" for key, value in _headers({"content-length": str(len(data))}).items())
         asked = f"POST {path} HTTP/1.1\r\nhost: {LOCAL}:{self.port}\r\n{head}\r\n".encode() + data
