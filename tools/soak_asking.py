@@ -23,6 +23,7 @@ WRITTEN_TOKENS, LIKELIEST = 24, 5
 LATE_SECONDS = 60.0
 TRIES = 12
 NEW_CONNECTIONS = 0.3  # of all requests; the others come over one that was used already
+IDLE_SECONDS = 20.0  # after which it is not used again: the server ends it after 30
 BREAK = struct.pack("ii", 1, 0)  # a close that says so at once, in the middle of whatever is sent
 LAST_EVENTS = {
     "chat": "[DONE]", "completions": "[DONE]", "messages": "message_stop",
@@ -62,6 +63,7 @@ class Client:
     chance: random.Random
     turned_away: int = 0
     _connection: HTTPConnection | None = field(default=None, repr=False)
+    _used_at: float = 0.0
 
     def ask(self, path: str, body: Body | bytes | None = None, method: str = "", **headers: str) -> Answer:
         """The answer, after as much patience as the server asks for. Raises Fault, OSError, HTTPException."""
@@ -111,14 +113,17 @@ class Client:
     def _once(
         self, path: str, body: Body | bytes | None, method: str, headers: Mapping[str, str]
     ) -> tuple[Answer, str]:
-        if self._connection is None or self.chance.random() < NEW_CONNECTIONS:
+        is_old = time.monotonic() - self._used_at > IDLE_SECONDS
+        if self._connection is None or is_old or self.chance.random() < NEW_CONNECTIONS:
             self.close()
             self._connection = HTTPConnection(LOCAL, self.port, timeout=LATE_SECONDS)
         data = json.dumps(body).encode() if isinstance(body, dict) else body
         try:
             self._connection.request(method or ("GET" if body is None else "POST"), path, data, _headers(headers))
             response = self._connection.getresponse()
-            return Answer(response.status, response.read()), response.headers.get("retry-after", "")
+            answer = Answer(response.status, response.read())
+            self._used_at = time.monotonic()
+            return answer, response.headers.get("retry-after", "")
         except (OSError, HTTPException):
             self.close()
             raise
