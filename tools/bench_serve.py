@@ -171,7 +171,7 @@ def _bare_seconds(engine: EngineProcess, text: str) -> float:
 
 @contextmanager
 def _ours(model: Path, threads: int) -> Iterator[int]:
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, __file__, str(model), str(port), str(threads), str(SLOTS)]
     with _running(command, port):
         yield port
@@ -183,7 +183,7 @@ def _theirs(program: Path | None, model: Path, threads: int) -> Iterator[int]:
     if program is None:
         yield 0
         return
-    port = _free_port()
+    port = free_port()
     command = [
         str(program), "-m", str(model), "--port", str(port), "-np", str(SLOTS), "-t", str(threads),
         "-c", str(CONTEXT_TOKENS), "--kv-unified", "--no-webui",
@@ -202,12 +202,13 @@ def _running(command: Sequence[str], port: int) -> Iterator[None]:
             process.terminate()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One of this machine that nobody listens at."""
     with socket.create_server((LOCAL, 0)) as free:
         return int(free.getsockname()[1])
 
 
-class _Engine(EngineProcess):
+class StayingEngine(EngineProcess):
     """One that stays in memory."""
 
     @property
@@ -220,7 +221,7 @@ def main(model: Path, port: int, threads: int, slots: int) -> None:
     """Serve until a signal comes."""
     with tempfile.TemporaryDirectory() as folder, listening(LOCAL, port) as endpoint:
         placement = Placement(CONTEXT_TOKENS, threads, BATCH_TOKENS, "f16", slots=slots)
-        engine = _Engine(model, placement, Path(folder) / "engine.log")
+        engine = StayingEngine(model, placement, Path(folder) / "engine.log")
         rules = access(LOCAL, port, "")
         server = Server(Models(lambda: [Served(NAME)], lambda _served: engine), lambda: rules, Limits(replies=slots))
         Listener(server.app, Limits(stop_seconds=0), server.answering.end).run([endpoint])

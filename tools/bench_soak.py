@@ -25,7 +25,7 @@ import psutil
 from bench_chaos import CLIENTS, HELD
 from bench_clients import server_ready
 from bench_rows import Row
-from bench_serve import CONTEXT_TOKENS, _Engine, _free_port
+from bench_serve import CONTEXT_TOKENS, StayingEngine, free_port
 from soak_answers import (
     BEGINNINGS,
     FOLLOWING,
@@ -247,7 +247,7 @@ def _is_again(client: Client, tally: Tally, name: str, protocol: str, text: str)
 
 @contextmanager
 def _server(model: Path, threads: int, log: IO[bytes]) -> Iterator[tuple[int, psutil.Process]]:
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, __file__, str(model), str(port), str(threads)]
     with subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
@@ -262,7 +262,7 @@ def main(model: Path, port: int, threads: int) -> None:
     """Serve until a signal comes."""
     with tempfile.TemporaryDirectory() as folder, listening(LOCAL, port) as endpoint:
         placement = Placement(CONTEXT_TOKENS, threads, BATCH_TOKENS, "f16", slots=SLOTS)
-        engine = _Engine(model, placement, Path(folder) / "engine.log")
+        engine = StayingEngine(model, placement, Path(folder) / "engine.log")
         rules, limits = access(LOCAL, port, TOKEN), Limits(replies=SLOTS, waiting=WAITING, stop_seconds=0)
         server = Server(Models(lambda: [Served(NAME)], lambda _served: engine), lambda: rules, limits)
         Listener(server.app, limits, server.answering.end).run([endpoint])

@@ -39,7 +39,7 @@ from pathlib import Path
 import psutil
 from bench_chaos import chaos_rows
 from bench_clients import client_rows
-from bench_engine import PROMPT_TOKENS, WRITTEN_TOKENS, LlamaBench, engine_on_cpu, prompts, reply
+from bench_engine import PROMPT_TOKENS, WRITTEN, WRITTEN_TOKENS, LlamaBench, engine_on_cpu, prompts, reply
 from bench_guesses import guess_rows
 from bench_kernels import KERNEL_TYPES, kernel_rows
 from bench_memory import MEMORY, MEMORY_TYPES, memory_rows, misses
@@ -130,21 +130,26 @@ def _measured(command: Sequence[str]) -> tuple[float, int]:
 def decode_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:
     """Reading a prompt and writing behind it, tokens a second, at the same threads; nothing is guessed."""
     threads = usable_cores()
+    bench = LlamaBench(tools.bench, model, threads) if tools.bench else None
     ours: list[Usage] = []
     theirs: list[tuple[float, float]] = []
     with engine_on_cpu(model, threads) as engine:
-        texts = prompts(engine, runs + 1)
-        reply(engine, texts.pop())  # the first one pages the weights in
-        for text in texts:
+        for count, text in enumerate(prompts(engine, runs)):
+            if bench and count % 2:
+                theirs.append(_bench_rates(bench))
+            reply(engine, text[::-1], replace(WRITTEN, max_tokens=1))  # llama-bench reads once before it measures, too
             ours.append(reply(engine, text))
-            if tools.bench:
-                bench = LlamaBench(tools.bench, model, threads)
-                theirs.append((bench.reading(PROMPT_TOKENS), bench.writing(WRITTEN_TOKENS, PROMPT_TOKENS)))
+            if bench and not count % 2:
+                theirs.append(_bench_rates(bench))
     reading = [usage.prompt_tokens_per_second for usage in ours]
     writing = [usage.tokens_per_second for usage in ours]
     yield paired(f"read {PROMPT_TOKENS} tokens", "tokens/s", reading, [their for their, _ in theirs])
     name = f"write {WRITTEN_TOKENS} tokens behind {PROMPT_TOKENS}"
     yield paired(name, "tokens/s", writing, [their for _, their in theirs])
+
+
+def _bench_rates(bench: LlamaBench) -> tuple[float, float]:
+    return bench.reading(PROMPT_TOKENS), bench.writing(WRITTEN_TOKENS, PROMPT_TOKENS)
 
 
 def engine_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:
