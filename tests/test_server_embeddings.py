@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openai
 import pytest
+from live_model import client, live
 from openai import OpenAI
-from serving import SMOLLM2, Live, Scripted, serving, smollm2
+from serving import SMOLLM2, Live, Scripted, serving
 
 from localchat.engine.events import Embedded
 from localchat.engine.vector import packed
 from localchat.server.wire.embeddings import told
 
+__all__ = ["client", "live"]
+
 CAT = "The cat sits on the mat."
-
-
-@pytest.fixture(scope="module")
-def live(smollm2_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with smollm2(smollm2_file, tmp_path_factory.mktemp("server")) as live:
-        yield live
-
-
-@pytest.fixture
-def client(live: Live) -> Iterator[OpenAI]:
-    with OpenAI(base_url=live.base_url, api_key=live.token, max_retries=0) as client:
-        yield client
 
 
 def vectors(client: OpenAI, texts: Any, **more: Any) -> Any:

@@ -16,6 +16,7 @@ from localchat.server.limits import Limits
 
 SHORT = Limits(header_seconds=0.4, body_seconds=0.4, idle_seconds=1, write_seconds=0.4, body_bytes=64 << 10)
 ANSWER_SECONDS = 5.0
+LONG_BYTES = 24 << 20  # more than lies in the buffers of a connection
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,12 @@ def is_refused(status: int) -> bool:
 def test_a_foreign_host_is_refused(live: Live, host: str) -> None:
     answer = live.ask(body=question(), host=host)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "host_not_allowed")
+
+
+def test_who_is_refused_in_the_middle_of_a_long_body_still_hears_why(live: Live) -> None:
+    """A connection that is closed over what it has not read is reset."""
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: evil.example\r\ncontent-length: {LONG_BYTES}\r\n\r\n"
+    assert status_of(live, head.encode(), b"x" * LONG_BYTES) == 403
 
 
 def test_a_name_that_ends_like_ours_is_refused(live: Live) -> None:

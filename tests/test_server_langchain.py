@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from live_model import live
 from pydantic import BaseModel, Field
-from serving import SMOLLM2, Live, smollm2
+from serving import SMOLLM2, Live
+
+__all__ = ["live"]
 
 pytestmark = pytest.mark.model
 
 FRANCE = "What is the capital of France? Answer in one word."
-
-
-@pytest.fixture(scope="module")
-def live(smollm2_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with smollm2(smollm2_file, tmp_path_factory.mktemp("server")) as live:
-        yield live
 
 
 @pytest.fixture(autouse=True)

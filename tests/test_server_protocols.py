@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
 import openai
 import pytest
 from anthropic import Anthropic
+from live_model import client, live
 from openai import OpenAI
-from serving import SMOLLM2, Live, smollm2
+from serving import SMOLLM2, Live
+
+__all__ = ["client", "live"]
 
 pytestmark = pytest.mark.model
 
@@ -23,18 +25,6 @@ SCHEMA = {
     "required": ["city"],
     "additionalProperties": False,
 }
-
-
-@pytest.fixture(scope="module")
-def live(smollm2_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with smollm2(smollm2_file, tmp_path_factory.mktemp("server")) as live:
-        yield live
-
-
-@pytest.fixture
-def client(live: Live) -> Iterator[OpenAI]:
-    with OpenAI(base_url=live.base_url, api_key=live.token, max_retries=0) as client:
-        yield client
 
 
 @pytest.fixture

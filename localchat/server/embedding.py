@@ -19,10 +19,10 @@ Texts = Sequence[str] | Sequence[Sequence[int]]
 
 
 def vectors(
-    models: Models, served: Served, texts: Texts, dimensions: int | None, _is_wanted: Callable[[], bool]
+    models: Models, served: Served, texts: Texts, dimensions: int | None, is_wanted: Callable[[], bool]
 ) -> Generator[Event]:
     """Events of all texts, among them their vectors in their order. Raises LocalchatError; closing it ends the work."""
-    with models.using(served, _is_wanted) as engine:
+    with models.using(served, is_wanted) as engine:
         awake(engine)
         with closing(_overlapping(engine, _prompts(engine, texts))) as events:
             for event in events:

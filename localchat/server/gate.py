@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from localchat.errors import LocalchatError
@@ -28,6 +29,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOG = logging.getLogger("localchat.server")
 SECURE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 UNKNOWN_ROUTE = "(unknown)"
+LINGER_SECONDS = 2.0
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
 
@@ -58,6 +60,7 @@ class Gate:
             await call.refuse(refusal_of(error))
         finally:
             self._note(scope, call)
+        await call.linger(receive)
 
     def _check(self, scope: Scope) -> None:
         """Raises Refusal."""
@@ -109,6 +112,7 @@ class _Call:
         self.started = time.perf_counter()
         self.has_body = not any(name in BODY_HEADERS for name, _ in scope["headers"])
         """Did all that the client says come in? Else the connection cannot be used again."""
+        self._is_open = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -126,7 +130,18 @@ class _Call:
             headers["connection"] = "close"
         pairs = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         await self.send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
-        await self.send({"type": "http.response.body", "body": body})
+        await self.send({"type": "http.response.body", "body": body, "more_body": not self.has_body})
+        self._is_open = not self.has_body
+
+    async def linger(self, receive: Receive) -> None:
+        """Hear the rest of what was refused: a connection that is closed over it is reset, and the refusal is lost."""
+        if not self._is_open:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while (await receive()).get("more_body", False):
+                    pass
+        await self.send({"type": "http.response.body", "body": b""})
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
