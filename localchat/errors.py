@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from localchat.text import capitalized
+
 
 class LocalchatError(Exception):
     """One sentence on what went wrong, and one on what to do next."""
@@ -13,7 +15,7 @@ class LocalchatError(Exception):
     @property
     def sentences(self) -> str:
         """Both, one behind the other. The first may begin with a name, which stays as it is."""
-        return f"{self}. {self.hint[:1].upper()}{self.hint[1:]}."
+        return f"{self}. {capitalized(self.hint)}."
 
 
 class BadFile(LocalchatError):

@@ -46,6 +46,11 @@ def one_line(text: str, limit: int = 200) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def capitalized(text: str) -> str:
+    """The same as a sentence begins; an address stays as it is."""
+    return text if text.startswith(("http://", "https://")) else f"{text[:1].upper()}{text[1:]}"
+
+
 def size(count: int | float) -> str:
     """Bytes in binary units: `4.1 GiB`, `96 MiB`, `812 B`."""
     amount, unit = float(count), "B"

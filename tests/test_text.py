@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localchat.text import clean, duration, one_line, parse_size, size
+from localchat.text import capitalized, clean, duration, one_line, parse_size, size
 
 # Everything there is, surrogates and noncharacters too, and more of what a terminal or a reader would stumble over.
 NASTY = "\x1b\x9b\x07\x00\x7f\x85\u202e\u2066\u200b\U000e0041\ud800\ufdd0\U0010ffff\ufeff"
@@ -169,3 +169,11 @@ def test_plain_numbers_are_read_as_they_are(count: int) -> None:
 )
 def test_times_are_shown_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("", ""), ("check it", "Check it"), ("éa", "Éa"), ("https://a.example is gone", "https://a.example is gone")],
+)
+def test_a_sentence_begins_with_a_capital_and_an_address_stays(text: str, shown: str) -> None:
+    assert capitalized(text) == shown

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localchat.engine.events import Done, Usage
@@ -60,6 +60,18 @@ def reply(engine: EngineProcess, prompt: Sequence[int], sampling: Sampling = WRI
     raise AssertionError("a reply ends with Done")
 
 
+def rates(engine: EngineProcess, prompt: Sequence[int]) -> tuple[float, float]:
+    """Tokens a second of reading this and of writing behind as many, as llama-bench measures: one after the other.
+
+    Both do before the reading what is not measured, and begin the writing with a reading: a machine that has computed
+    for longer is slower.
+    """
+    other = prompt[::-1]
+    reply(engine, other, replace(WRITTEN, max_tokens=1))
+    reading = reply(engine, prompt, replace(WRITTEN, max_tokens=1)).prompt_tokens_per_second
+    return reading, reply(engine, other).tokens_per_second
+
+
 @dataclass(frozen=True, slots=True)
 class LlamaBench:
     """llama.cpp's own program for measuring."""
@@ -75,6 +87,10 @@ class LlamaBench:
     def writing(self, tokens: int, depth: int) -> float:
         """Tokens a second."""
         return self._rate("-p", "0", "-n", str(tokens), "-d", str(depth))
+
+    def rates(self, read: int, written: int) -> tuple[float, float]:
+        """Tokens a second of reading so many, and of writing so many behind them."""
+        return self.reading(read), self.writing(written, read)
 
     def _rate(self, *test: str) -> float:
         command = [str(self.program), "-m", str(self.model), "-t", str(self.threads), "-r", "1", "-o", "json"]

@@ -39,7 +39,7 @@ from pathlib import Path
 import psutil
 from bench_chaos import chaos_rows
 from bench_clients import client_rows
-from bench_engine import PROMPT_TOKENS, WRITTEN, WRITTEN_TOKENS, LlamaBench, engine_on_cpu, prompts, reply
+from bench_engine import PROMPT_TOKENS, WRITTEN_TOKENS, LlamaBench, engine_on_cpu, prompts, rates
 from bench_guesses import guess_rows
 from bench_kernels import KERNEL_TYPES, kernel_rows
 from bench_memory import MEMORY, MEMORY_TYPES, memory_rows, misses
@@ -55,7 +55,6 @@ from tiny_checkpoint import SHAPES, Shape, write_checkpoint
 from localchat.catalog import lookup
 from localchat.convert.config import read_config
 from localchat.convert.names import targets
-from localchat.engine.events import Usage
 from localchat.gguf_file import read_header
 from localchat.plan.detect import usable_cores
 from localchat.pull.source import package_file
@@ -131,25 +130,18 @@ def decode_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:
     """Reading a prompt and writing behind it, tokens a second, at the same threads; nothing is guessed."""
     threads = usable_cores()
     bench = LlamaBench(tools.bench, model, threads) if tools.bench else None
-    ours: list[Usage] = []
+    ours: list[tuple[float, float]] = []
     theirs: list[tuple[float, float]] = []
     with engine_on_cpu(model, threads) as engine:
         for count, text in enumerate(prompts(engine, runs)):
             if bench and count % 2:
-                theirs.append(_bench_rates(bench))
-            reply(engine, text[::-1], replace(WRITTEN, max_tokens=1))  # llama-bench reads once before it measures, too
-            ours.append(reply(engine, text))
+                theirs.append(bench.rates(PROMPT_TOKENS, WRITTEN_TOKENS))
+            ours.append(rates(engine, text))
             if bench and not count % 2:
-                theirs.append(_bench_rates(bench))
-    reading = [usage.prompt_tokens_per_second for usage in ours]
-    writing = [usage.tokens_per_second for usage in ours]
-    yield paired(f"read {PROMPT_TOKENS} tokens", "tokens/s", reading, [their for their, _ in theirs])
-    name = f"write {WRITTEN_TOKENS} tokens behind {PROMPT_TOKENS}"
-    yield paired(name, "tokens/s", writing, [their for _, their in theirs])
-
-
-def _bench_rates(bench: LlamaBench) -> tuple[float, float]:
-    return bench.reading(PROMPT_TOKENS), bench.writing(WRITTEN_TOKENS, PROMPT_TOKENS)
+                theirs.append(bench.rates(PROMPT_TOKENS, WRITTEN_TOKENS))
+    names = (f"read {PROMPT_TOKENS} tokens", f"write {WRITTEN_TOKENS} tokens behind {PROMPT_TOKENS}")
+    for which, name in enumerate(names):
+        yield paired(name, "tokens/s", [pair[which] for pair in ours], [pair[which] for pair in theirs])
 
 
 def engine_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:

@@ -15,7 +15,7 @@ from localchat.plan.hardware import Hardware
 from localchat.plan.places import gpu_name, place
 from localchat.plan.plan import Plan
 from localchat.plan.rooms import is_shared
-from localchat.text import counted, one_line, size
+from localchat.text import capitalized, counted, one_line, size
 from localchat.tui.meter import Kind, Part
 
 WEIGHTS = Kind("weights", "█", "$primary")
@@ -132,8 +132,7 @@ def choice(name: str, plan: Plan) -> str:
 
 def sentences(reasons: Sequence[str]) -> list[str]:
     """Reasons as sentences of their own."""
-    lines = [one_line(reason, 1000) for reason in reasons]
-    return [f"{line[:1].upper()}{line[1:]}." for line in lines]
+    return [f"{capitalized(one_line(reason, 1000))}." for reason in reasons]
 
 
 def comparison(plan: Plan, taken: TakenBy, rate: float | None) -> Iterator[tuple[str, str, str]]:

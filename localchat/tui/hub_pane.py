@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 from localchat.errors import LocalchatError
 from localchat.pull.search import Found
 from localchat.pull.source import REPO, endpoint
-from localchat.text import one_line
+from localchat.text import capitalized, one_line
 from localchat.tui.card import card, facts, plain, said
 from localchat.tui.catalog_pane import GATED
 from localchat.tui.pane import Pane
@@ -119,8 +119,7 @@ class HubPane(Pane):
         self.post_message(self.Fresh())
 
     def _tell(self, text: str) -> None:
-        capital = text if text.startswith("http") else f"{text[:1].upper()}{text[1:]}"
-        self.query_one(".empty", Static).update(Content(capital))
+        self.query_one(".empty", Static).update(Content(capitalized(text)))
         self.rows.display, self.query_one(".empty").display = False, True
 
 

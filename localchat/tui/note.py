@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Button, Static
 
 from localchat.errors import LocalchatError
-from localchat.text import one_line
+from localchat.text import capitalized, one_line
 
 
 class Note(Vertical):
@@ -31,5 +31,4 @@ class Note(Vertical):
 
 
 def _sentence(text: str) -> str:
-    line = one_line(text, 1000)
-    return f"{line[:1].upper()}{line[1:]}."
+    return f"{capitalized(one_line(text, 1000))}."

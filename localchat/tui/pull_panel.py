@@ -7,7 +7,7 @@ from textwrap import wrap
 from textual.content import Content
 from textual.widgets import Static
 
-from localchat.text import one_line
+from localchat.text import capitalized, one_line
 from localchat.tui.download import Bar, Download, bars, facts
 
 LABEL_CELLS, PERCENT_CELLS, WIDEST_BAR = 10, 7, 60
@@ -61,5 +61,5 @@ def _bar(bar: Bar, width: int) -> Content:
 
 def _wrapped(text: str, width: int) -> list[str]:
     """A sentence on lines that fit below the name."""
-    line = one_line(text, 500)
-    return wrap(f"{line[:1].upper()}{line[1:]}.", max(20, width), initial_indent="  ", subsequent_indent="  ")
+    line = f"{capitalized(one_line(text, 500))}."
+    return wrap(line, max(20, width), initial_indent="  ", subsequent_indent="  ")
