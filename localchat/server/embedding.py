@@ -12,7 +12,7 @@ from localchat.engine.vector import shortened, unpacked
 from localchat.server.models import Held, Models, Served, awake
 from localchat.server.refusal import Refusal
 
-AT_ONCE = 2  # texts of one request that are in the engine; others have slots to be read into as well
+AT_ONCE = 2  # texts of one request that are in the engine: 32 short ones took 1.75 s; by one 2.1, by four 2.1
 
 Texts = Sequence[str] | Sequence[Sequence[int]]
 """Texts, or their tokens."""
