@@ -32,7 +32,9 @@ LEAST_COSINE = 1 - 1e-3
 
 Verdict = Literal["same", "flip", "far flip", "wrong", "another's"]
 RIGHT = ("same", "flip")
-FAR = 1.0  # natural logarithm: sums that differ in their last bits have been seen to part tokens 0.35 apart
+# Natural logarithm. llama.cpp's own sums part these tokens: with flash attention and without, the likeliest first home
+# of tea is another country, and prompts read by one token or by many change likelihoods by 0.24.
+FAR = 1.0
 
 
 @dataclass(frozen=True, slots=True)
