@@ -162,18 +162,19 @@ class _Child:
 
 
 def serve(reply: Reply, limits: Limits) -> None:
-    """The child's side of a `Service`: answer until the parent is gone."""
+    """The child's side of a `Service`: answer until the parent is gone. Nobody waits for the limits to be set."""
     with _own_output() as out:
-        out.write(READY)
-        out.flush()
-        for line in sys.stdin.buffer:
+        found = READY
+        while True:
+            out.write(found)
+            out.flush()
             limit(replace(limits, cpu_seconds=math.ceil(time.process_time()) + limits.cpu_seconds))
+            if not (line := sys.stdin.buffer.readline()):
+                return
             try:
                 found = _answered(reply, line)
             except MemoryError:
                 os._exit(MEMORY_CODE)  # what needs memory, as a traceback does, could fail again
-            out.write(found)
-            out.flush()
 
 
 def signal_name(number: int) -> str:

@@ -51,8 +51,9 @@ def test_a_completion_whole_and_as_a_stream(client: OpenAI) -> None:
 
 def test_a_completion_behind_tokens(client: OpenAI) -> None:
     assert client.completions.create(model=SMOLLM2, prompt=[1, 30, 30], max_tokens=2).usage.prompt_tokens == 3
-    with pytest.raises(openai.BadRequestError):
-        client.completions.create(model=SMOLLM2, prompt=[2**30], max_tokens=2)
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError, match="tokens that the model does not know"):
+            client.completions.create(model=SMOLLM2, prompt=[2**30], max_tokens=2, stream=stream)
     with pytest.raises(openai.BadRequestError) as full:
         client.completions.create(model=SMOLLM2, prompt="word " * 4000)
     assert full.value.code == "context_length_exceeded"

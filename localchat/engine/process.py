@@ -17,6 +17,7 @@ from typing import Any
 from localchat.child import signal_name
 from localchat.engine.events import Event, Loaded, Loading
 from localchat.engine.store import NO_STORE, Store
+from localchat.engine.token_cache import TokenCache
 from localchat.engine.wire import ENDS, FRAME_LIMIT_BYTES, frame_error, frame_event, frame_loaded, pack, unpack
 from localchat.errors import EngineDied, LocalchatError, NoMemory, RanOut
 from localchat.llama.buffers import says_memory_ran_out
@@ -53,6 +54,7 @@ class EngineProcess:
         self._answers: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self._lock = threading.Lock()
         self._is_gone = False
+        self._known = TokenCache(self._tokenized)
         self._process = _spawn(log)
         self._listener = threading.Thread(target=self._listen, daemon=True, name="engine")
         self._listener.start()
@@ -84,10 +86,10 @@ class EngineProcess:
         return self._process.pid
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Tokens of each text, read as plain text."""
-        for frame in self._ask("tokenize", texts=list(texts)):
-            return [list(tokens) for tokens in frame["tokens"]]
-        raise self._death()
+        """Tokens of each text, read as plain text. Raises LocalchatError, EngineDied."""
+        if not self.is_alive:
+            raise self._death()
+        return self._known.tokens(texts)
 
     def reply(self, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str]) -> Generator[Event]:
         """Answer a prompt; closing the iterator cancels. Raises LocalchatError, EngineDied."""
@@ -119,6 +121,11 @@ class EngineProcess:
             event = frame_event(frame)
             if isinstance(event, Loading):
                 progress(event.fraction)
+        raise self._death()
+
+    def _tokenized(self, texts: list[str]) -> list[list[int]]:
+        for frame in self._ask("tokenize", texts=texts):
+            return [list(tokens) for tokens in frame["tokens"]]
         raise self._death()
 
     def _events(self, what: str, **command: Any) -> Generator[Event]:

@@ -130,8 +130,11 @@ def _continued(
         tokens = [loaded.adds_bos, *tokens]
     if len(tokens) >= loaded.context:
         raise ContextFull(len(tokens), loaded.context - 1, loaded.context, "the prompt")
-    yield Ledger(loaded.context, len(tokens), 0, loaded.context - len(tokens))
-    yield from engine.reply(tokens, sampling, stops)
+    with closing(engine.reply(tokens, sampling, stops)) as events:
+        first = next(events)  # only the engine knows whether these are tokens of its model
+        yield Ledger(loaded.context, len(tokens), 0, loaded.context - len(tokens))
+        yield first
+        yield from events
 
 
 def _seeded(sampling: Sampling, choice: int) -> Sampling:

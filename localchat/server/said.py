@@ -16,7 +16,7 @@ Reason = Literal["stop", "length", "tool_calls"]
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The prompt is made, and the engine has taken it."""
+    """The prompt is made, and there is room for the reply."""
 
     ledger: Ledger
 
@@ -44,16 +44,11 @@ Said = Begun | Text | Call | End
 
 def said(events: Iterable[TurnEvent], tools: Tools | None = None) -> Iterator[Said]:
     """What the events of one reply say. With tools, a reply that begins as a call is told when it is whole."""
-    ledger: Ledger | None = None
     held: list[Text] | None = [] if tools else None
     for event in events:
         if isinstance(event, Ledger):
-            ledger = event
-            continue
-        if ledger is not None:
-            yield Begun(ledger)
-            ledger = None
-        if isinstance(event, Piece):
+            yield Begun(event)
+        elif isinstance(event, Piece):
             piece = Text(event.text, event.logprobs)
             if held is None:
                 yield piece
