@@ -11,6 +11,9 @@ BACKEND ?= $(if $(filter Darwin,$(shell uname -s)),metal,cpu)
 AMX   = $(shell grep -qsw amx_int8 /proc/cpuinfo && echo | cc -mno-amx-int8 -E - >/dev/null 2>&1 && echo present)
 NOAMX = $(if $(AMX),-DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8)
 
+# What is left out of llama.cpp; the quotes are for a folder with a space in its name.
+LEAN  = -DLLAVA_BUILD=OFF '-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/llama.cmake'
+
 FLAGS_cpu    =
 FLAGS_cuda   = -DGGML_CUDA=ON
 FLAGS_metal  = -DGGML_METAL=ON
@@ -54,8 +57,8 @@ $(VENV)/.python:
 
 $(LLAMA): constraints.txt | $(VENV)/.python
 	$(if $(filter undefined,$(origin FLAGS_$(BACKEND))),$(error BACKEND=$(BACKEND) is unknown; it is one of cpu cuda metal vulkan rocm))
-	@echo "Installing llama-cpp-python for $(BACKEND): where it must be compiled, this takes about 5 minutes on 2 cores."
-	CMAKE_ARGS="-DLLAVA_BUILD=OFF $(NOAMX) $(FLAGS_$(BACKEND))" CMAKE_BUILD_PARALLEL_LEVEL=$(CORES) \
+	@echo "Installing llama-cpp-python for $(BACKEND): where it must be compiled, this takes about 3 minutes on 2 cores."
+	CMAKE_ARGS="$(LEAN) $(NOAMX) $(FLAGS_$(BACKEND))" CMAKE_BUILD_PARALLEL_LEVEL=$(CORES) \
 		$(PIP) install --quiet $(CACHE) --force-reinstall --no-deps -c constraints.txt llama-cpp-python
 	@rm -f $(VENV)/.llama-*
 	@touch $@
