@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +86,7 @@ def limited(model: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     wrapper = tmp_path / "python"
     wrapper.write_text(
         f'#!/bin/sh\ncase "$*" in *engine.worker*) ulimit -v {limit_kib}; echo >> {started};; esac\n'
-        f'exec {sys.executable} "$@"\n'
+        f'exec {shlex.quote(sys.executable)} "$@"\n'
     )
     wrapper.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(wrapper))

@@ -159,11 +159,11 @@ async def test_it_opens_at_once_and_what_takes_time_follows() -> None:
         gate.set()
         await wait_until(lambda: drawn(screen) == 3)
         assert screen.check_action("look", ()) is True
-        assert "Made-up CPU" in words(pilot, "#machine")
-        assert "It [b]fits[/b]." in words(pilot, "#plan")
-        assert "note: a GPU is there and [b]not[/b] used" in words(pilot, "#findings")
-        assert "broken: the disk is full" in words(pilot, "#findings")
-        assert "$ pip install it ␛[2J" in words(pilot, "#findings")
+        await wait_until(lambda: "Made-up CPU" in words(pilot, "#machine"))
+        await wait_until(lambda: "It [b]fits[/b]." in words(pilot, "#plan"))
+        await wait_until(lambda: "note: a GPU is there and [b]not[/b] used" in words(pilot, "#findings"))
+        await wait_until(lambda: "broken: the disk is full" in words(pilot, "#findings"))
+        await wait_until(lambda: "$ pip install it ␛[2J" in words(pilot, "#findings"))
         assert "never shown" not in words(pilot)
 
 
@@ -188,7 +188,7 @@ async def test_control_r_looks_again() -> None:
     screen = HardwareScreen(services, None)
     async with Bench(screen).run_test() as pilot:
         await wait_until(lambda: not screen.waits_for)
-        assert "of 8.0 GiB in use" in words(pilot, "#memory")
+        await wait_until(lambda: "of 8.0 GiB in use" in words(pilot, "#memory"))
         await pilot.press("ctrl+r")
         await wait_until(lambda: "of 32.0 GiB in use" in words(pilot, "#memory"))
         await wait_until(lambda: drawn(screen) == 1)
@@ -224,7 +224,7 @@ async def test_a_machine_that_cannot_be_read_is_an_error_in_words() -> None:
     screen = HardwareScreen(FakeServices(machine=machine).services, running())
     async with Bench(screen).run_test() as pilot:
         await wait_until(lambda: words(pilot, "#memory") == "the disk cannot be read: set LOCALCHAT_HOME")
-        assert "parrot as Q4_K_M" in words(pilot, "#plan")
+        await wait_until(lambda: "parrot as Q4_K_M" in words(pilot, "#plan"))
 
 
 async def test_the_rate_that_was_last_seen_is_shown_and_a_model_that_was_put_away_takes_nothing() -> None:
@@ -235,7 +235,7 @@ async def test_the_rate_that_was_last_seen_is_shown_and_a_model_that_was_put_awa
     screen = HardwareScreen(FakeServices().services, replace(model, engine=kept))
     async with Bench(screen).run_test() as pilot:
         await wait_until(lambda: "7.5 tokens/s" in words(pilot, "#plan"))
-        assert "5.6 GiB" in words(pilot, "#plan")
+        await wait_until(lambda: "5.6 GiB" in words(pilot, "#plan"))
         kept._put_away()
         await pilot.press("ctrl+r")
         await wait_until(lambda: "not in memory now" in words(pilot, "#plan"))
@@ -252,7 +252,7 @@ async def test_the_real_look_at_the_terminal_works_within_the_app() -> None:
     screen = HardwareScreen(FakeServices(examine=check_terminal).services, None)
     async with Bench(screen).run_test() as pilot:
         await wait_until(lambda: drawn(screen) == 1)
-        assert "terminal" in words(pilot, "#findings")
+        await wait_until(lambda: "terminal" in words(pilot, "#findings"))
 
 
 async def test_a_look_that_fails_unforeseen_does_not_leave_the_screen_waiting() -> None:
