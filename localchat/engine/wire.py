@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from localchat.engine.events import (
@@ -45,23 +45,28 @@ def unpack(line: bytes) -> dict[str, Any]:
 
 def event_frame(event: Event) -> dict[str, Any]:
     """An event as a frame."""
-    fields = asdict(event)
+    frame: dict[str, Any] = {"event": type(event).__name__}
+    frame |= {field.name: getattr(event, field.name) for field in fields(event)}  # `asdict` copies all of it
     if isinstance(event, Embedded):
-        fields["vector"] = b64encode(event.vector).decode("ascii")
-    return {"event": type(event).__name__, **fields}
+        frame["vector"] = b64encode(event.vector).decode("ascii")
+    elif isinstance(event, Done):
+        frame["usage"] = asdict(event.usage)
+    elif isinstance(event, Piece):
+        frame["logprobs"] = [asdict(probability) for probability in event.logprobs]
+    return frame
 
 
 def frame_event(frame: Mapping[str, Any]) -> Event:
     """The event in a frame. Raises KeyError and TypeError for other frames."""
     kind = EVENTS[frame["event"]]
-    fields = {key: value for key, value in frame.items() if key not in ("event", "id")}
+    values = {key: value for key, value in frame.items() if key not in ("event", "id")}
     if kind is Done:
-        fields["usage"] = Usage(**fields["usage"])
+        values["usage"] = Usage(**values["usage"])
     if kind is Embedded:
-        fields["vector"] = b64decode(fields["vector"], validate=True)
+        values["vector"] = b64decode(values["vector"], validate=True)
     if kind is Piece:
-        fields["logprobs"] = tuple(_probability(**found) for found in fields.get("logprobs", ()))
-    return kind(**fields)
+        values["logprobs"] = tuple(_probability(**found) for found in values.get("logprobs", ()))
+    return kind(**values)
 
 
 def _probability(text: str, logprob: float, likeliest: Sequence[Sequence[Any]]) -> TokenProbability:

@@ -131,7 +131,9 @@ def _logits(context: int, output: int, vocabulary: int) -> NDArray[np.float32]:
     found = cpp.llama_get_logits_ith(context, output)
     if not found:
         raise LocalchatError("llama.cpp has no logits of this token", "report this; its own words are in {log}")
-    return np.ctypeslib.as_array(ctypes.cast(found, ctypes.POINTER(ctypes.c_float)), (vocabulary,))
+    array: Any = (ctypes.c_float * vocabulary).from_address(ctypes.addressof(found.contents))
+    logits: NDArray[np.float32] = np.asarray(array)
+    return logits
 
 
 def _likeliest(logprobs: NDArray[np.float64], count: int) -> tuple[tuple[int, float], ...]:
