@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -24,6 +25,7 @@ CLIENTS = (4, 8)
 PROMPT_TOKENS, WRITTEN_TOKENS = 64, 64
 CONTEXT_TOKENS = 4096
 START_SECONDS = 120.0
+REST_SECONDS = 0.2  # in which the threads of who has just answered stop spinning
 TEXT = "The whale swam on and the ship followed it. "
 
 
@@ -34,18 +36,20 @@ Ask = Callable[[Sequence[int]], int]
 def client_rows(model: Path, server: Path | None, threads: int, runs: int) -> Iterator[Row]:
     """Tokens a second that all clients together are written, behind prompts that nobody has read before."""
     for clients in CLIENTS:
-        ours, theirs = [], []
+        rates: dict[str, list[float]] = {"ours": [], "theirs": []}
         with engine_with(model, CONTEXT_TOKENS, threads, clients) as engine:
             prompts = _prompts(engine, clients * (runs + 1))
             rounds = [prompts[start : start + clients] for start in range(0, len(prompts), clients)]
             with _server(server, model, threads, clients) as address:
-                for count, prompts_of_round in enumerate(rounds):
-                    ours_now = _rate(prompts_of_round, lambda prompt: _ask_ours(engine, prompt))
-                    theirs_now = _rate(prompts_of_round, lambda prompt: _ask_server(address, prompt)) if address else 0
-                    if count:  # the first round pages the weights in
-                        ours.append(ours_now)
-                        theirs += [theirs_now] if address else []
-        yield paired(f"write {WRITTEN_TOKENS} tokens to each of {clients}", "tokens/s", ours, theirs)
+                ways: dict[str, Ask] = {"ours": partial(_ask_ours, engine)}
+                ways |= {"theirs": partial(_ask_server, address)} if address else {}
+                for count, asked in enumerate(rounds):
+                    for who in ways if count % 2 else reversed(ways):
+                        rate = _rate(asked, ways[who])
+                        if count:  # the first round pages the weights in
+                            rates[who].append(rate)
+                        time.sleep(REST_SECONDS)
+        yield paired(f"write {WRITTEN_TOKENS} tokens to each of {clients}", "tokens/s", rates["ours"], rates["theirs"])
 
 
 def _prompts(engine: EngineProcess, count: int) -> list[list[int]]:
