@@ -60,16 +60,19 @@ def reply(engine: EngineProcess, prompt: Sequence[int], sampling: Sampling = WRI
     raise AssertionError("a reply ends with Done")
 
 
-def rates(engine: EngineProcess, prompt: Sequence[int]) -> tuple[float, float]:
-    """Tokens a second of reading this and of writing behind as many, as llama-bench measures: one after the other.
+def rates(model: Path, threads: int) -> tuple[float, float]:
+    """Tokens a second of reading a prompt, and of writing behind it, as llama-bench measures.
 
-    Both do before the reading what is not measured, and begin the writing with a reading: a machine that has computed
-    for longer is slower.
+    Each has a process of its own, which reads once before the reading: one that has computed for long is slower by
+    some hundredths than one that had to load first.
     """
-    other = prompt[::-1]
-    reply(engine, other, replace(WRITTEN, max_tokens=1))
-    reading = reply(engine, prompt, replace(WRITTEN, max_tokens=1)).prompt_tokens_per_second
-    return reading, reply(engine, other).tokens_per_second
+    once = replace(WRITTEN, max_tokens=1)
+    with engine_on_cpu(model, threads) as engine:
+        other, prompt = prompts(engine, 2)
+        reply(engine, other, once)
+        reading = reply(engine, prompt, once).prompt_tokens_per_second
+    with engine_on_cpu(model, threads) as engine:
+        return reading, reply(engine, prompt).tokens_per_second
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,12 +34,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import psutil
 from bench_chaos import chaos_rows
 from bench_clients import client_rows
-from bench_engine import PROMPT_TOKENS, WRITTEN_TOKENS, LlamaBench, engine_on_cpu, prompts, rates
+from bench_engine import PROMPT_TOKENS, WRITTEN_TOKENS, LlamaBench, rates
 from bench_guesses import guess_rows
 from bench_kernels import KERNEL_TYPES, kernel_rows
 from bench_memory import MEMORY, MEMORY_TYPES, memory_rows, misses
@@ -130,15 +131,12 @@ def decode_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:
     """Reading a prompt and writing behind it, tokens a second, at the same threads; nothing is guessed."""
     threads = usable_cores()
     bench = LlamaBench(tools.bench, model, threads) if tools.bench else None
-    ours: list[tuple[float, float]] = []
-    theirs: list[tuple[float, float]] = []
-    with engine_on_cpu(model, threads) as engine:
-        for count, text in enumerate(prompts(engine, runs)):
-            if bench and count % 2:
-                theirs.append(bench.rates(PROMPT_TOKENS, WRITTEN_TOKENS))
-            ours.append(rates(engine, text))
-            if bench and not count % 2:
-                theirs.append(bench.rates(PROMPT_TOKENS, WRITTEN_TOKENS))
+    ways = [partial(rates, model, threads), *([partial(bench.rates, PROMPT_TOKENS, WRITTEN_TOKENS)] if bench else [])]
+    found: list[list[tuple[float, float]]] = [[] for _ in ways]
+    for count in range(runs):
+        for way in range(len(ways)) if count % 2 else reversed(range(len(ways))):
+            found[way].append(ways[way]())
+    ours, theirs = found if bench else (found[0], [])
     names = (f"read {PROMPT_TOKENS} tokens", f"write {WRITTEN_TOKENS} tokens behind {PROMPT_TOKENS}")
     for which, name in enumerate(names):
         yield paired(name, "tokens/s", [pair[which] for pair in ours], [pair[which] for pair in theirs])
