@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from localchat.sampling import Sampling
 
 pytestmark = pytest.mark.model
 
-GREEDY = Sampling(temperature=0, max_tokens=40)
+# Guesses are made where they save time, and leave gaps in the cache: the last bits of sums then depend on time.
+GREEDY = Sampling(temperature=0, max_tokens=40, speculate=False)
 CONTEXT = 512
 
 
@@ -86,7 +88,7 @@ def test_a_model_may_want_no_bos(smollm2: EngineProcess) -> None:
 def test_a_greedy_reply_is_that_of_llama_cpp(alone: EngineProcess, chatml_file: Path, penalty: float) -> None:
     prompt = fresh_prompt(alone, "Hello world")
     expected = greedy(chatml_file, prompt, 40, penalty)
-    *events, done = alone.reply(prompt, Sampling(temperature=0, max_tokens=40, repeat_penalty=penalty), ())
+    *events, done = alone.reply(prompt, replace(GREEDY, repeat_penalty=penalty), ())
     text = "".join(event.text for event in events if isinstance(event, Piece))
     assert text == decoded(chatml_file, expected)
     assert isinstance(done, Done)
@@ -116,11 +118,10 @@ def test_a_model_that_can_talk_answers_and_ends_by_itself(smollm2: EngineProcess
     assert len(greedy(smollm2_file, prompt, 40)) == done.usage.completion_tokens
 
 
-def test_the_same_seed_gives_the_same_text(engine: EngineProcess) -> None:
-    prompt = fresh_prompt(engine, "Once upon a time")
-    first, again, other = (
-        reply(engine, prompt, Sampling(temperature=1.5, top_k=0, seed=seed, max_tokens=40))[0] for seed in (7, 7, 8)
-    )
+def test_the_same_seed_gives_the_same_text(alone: EngineProcess) -> None:
+    prompt = fresh_prompt(alone, "Once upon a time")
+    wild = replace(GREEDY, temperature=1.5, top_k=0)
+    first, again, other = (reply(alone, prompt, replace(wild, seed=seed))[0] for seed in (7, 7, 8))
     assert first == again != other
 
 
@@ -130,10 +131,10 @@ def test_without_a_seed_each_reply_is_another(engine: EngineProcess) -> None:
 
 
 @pytest.mark.parametrize("sampling", [Sampling(top_k=1), Sampling(top_p=0.0), Sampling(min_p=1.0)], ids=str)
-def test_a_sampler_that_leaves_one_token_is_greedy(engine: EngineProcess, sampling: Sampling) -> None:
-    prompt = fresh_prompt(engine, "It was")
-    narrow = Sampling(2.0, sampling.top_k, sampling.top_p, sampling.min_p, max_tokens=40)
-    assert reply(engine, prompt, narrow)[0] == reply(engine, prompt)[0]
+def test_a_sampler_that_leaves_one_token_is_greedy(alone: EngineProcess, sampling: Sampling) -> None:
+    prompt = fresh_prompt(alone, "It was")
+    narrow = Sampling(2.0, sampling.top_k, sampling.top_p, sampling.min_p, max_tokens=40, speculate=False)
+    assert reply(alone, prompt, narrow)[0] == reply(alone, prompt)[0]
 
 
 # Ends
@@ -183,10 +184,10 @@ def test_a_prompt_of_nothing_is_refused_and_the_engine_lives(engine: EngineProce
 # The cache
 
 
-def test_what_was_read_is_not_read_again(engine: EngineProcess) -> None:
-    prompt = fresh_prompt(engine, "A question that is asked twice, word for word")
-    first_text, first = reply(engine, prompt)
-    again_text, again = reply(engine, prompt)
+def test_what_was_read_is_not_read_again(alone: EngineProcess) -> None:
+    prompt = fresh_prompt(alone, "A question that is asked twice, word for word")
+    first_text, first = reply(alone, prompt)
+    again_text, again = reply(alone, prompt)
     assert first.usage.cached_tokens < 5
     assert again.usage.cached_tokens == len(prompt) - 1
     assert again_text == first_text
