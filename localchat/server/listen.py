@@ -28,6 +28,11 @@ class Listener(uvicorn.Server):
         super().__init__(_config(app, limits))
         self._end, self._grace_seconds = end, limits.stop_seconds
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal comes; one is heard before there is a loop that it could break."""
+        with self.capture_signals():
+            super().run(sockets)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal ends it in good order, the second at once."""
         if self.should_exit:
