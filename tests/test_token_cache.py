@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from localchat.engine import token_cache
 from localchat.engine.token_cache import TokenCache
 from localchat.errors import LocalchatError
 
@@ -45,6 +46,15 @@ def test_a_text_longer_than_the_limit_does_not_drive_out_others() -> None:
     assert cache.tokens(["x" * 5]) == [[120] * 5]
     cache.tokens(["aa"])
     assert tokenizer.asked == [["aa"], ["xxxxx"]]
+
+
+def test_no_number_of_short_texts_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_cache, "LIMIT_TEXTS", 3)
+    cache = TokenCache(tokenizer := Tokenizer())
+    cache.tokens(["", "a", "b", "c"])
+    cache.tokens(["c", "b", "a"])
+    cache.tokens([""])
+    assert tokenizer.asked == [["", "a", "b", "c"], [""]]
 
 
 def test_nothing_is_remembered_of_what_failed() -> None:

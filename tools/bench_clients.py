@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx2
 from bench_engine import engine_with
-from bench_rows import Row, paired
+from bench_rows import Row, in_turn, paired
 
 from localchat.engine.events import Done
 from localchat.engine.process import EngineProcess
@@ -36,20 +36,20 @@ Ask = Callable[[Sequence[int]], int]
 def client_rows(model: Path, server: Path | None, threads: int, runs: int) -> Iterator[Row]:
     """Tokens a second that all clients together are written, behind prompts that nobody has read before."""
     for clients in CLIENTS:
-        rates: dict[str, list[float]] = {"ours": [], "theirs": []}
-        with engine_with(model, CONTEXT_TOKENS, threads, clients) as engine:
-            prompts = _prompts(engine, clients * (runs + 1))
-            rounds = [prompts[start : start + clients] for start in range(0, len(prompts), clients)]
-            with _server(server, model, threads, clients) as address:
-                ways: dict[str, Ask] = {"ours": partial(_ask_ours, engine)}
-                ways |= {"theirs": partial(_ask_server, address)} if address else {}
-                for count, asked in enumerate(rounds):
-                    for who in ways if count % 2 else reversed(ways):
-                        rate = _rate(asked, ways[who])
-                        if count:  # the first round pages the weights in
-                            rates[who].append(rate)
-                        time.sleep(REST_SECONDS)
-        yield paired(f"write {WRITTEN_TOKENS} tokens to each of {clients}", "tokens/s", rates["ours"], rates["theirs"])
+        with (
+            engine_with(model, CONTEXT_TOKENS, threads, clients) as engine,
+            _server(server, model, threads, clients) as address,
+        ):
+            asks = [partial(_ask_ours, engine), *([partial(_ask_server, address)] if address else [])]
+            ours, theirs, *_ = [*_rates(asks, _prompts(engine, clients * (runs + 1)), clients), []]
+        yield paired(f"write {WRITTEN_TOKENS} tokens to each of {clients}", "tokens/s", ours, theirs)
+
+
+def _rates(asks: Sequence[Ask], prompts: Sequence[Sequence[int]], clients: int) -> list[list[float]]:
+    """Tokens a second of each, a round for every so many prompts but the first one, which pages the weights in."""
+    rounds = [prompts[start : start + clients] for start in range(0, len(prompts), clients)]
+    ways = [lambda run, ask=ask: _rate(rounds[run], ask) for ask in asks]
+    return [found[1:] for found in in_turn(ways, len(rounds), REST_SECONDS)]
 
 
 def _prompts(engine: EngineProcess, count: int) -> list[list[int]]:
@@ -96,8 +96,7 @@ def _server(program: Path | None, model: Path, threads: int, slots: int) -> Iter
     if program is None:
         yield ""
         return
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         str(program), "-m", str(model), "--port", str(port), "-np", str(slots), "-t", str(threads),
         "-c", str(CONTEXT_TOKENS), "--no-webui",
@@ -107,6 +106,12 @@ def _server(program: Path | None, model: Path, threads: int, slots: int) -> Iter
             yield server_ready(f"http://127.0.0.1:{port}")
         finally:
             process.terminate()
+
+
+def free_port() -> int:
+    """One of this machine that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 def server_ready(address: str) -> str:

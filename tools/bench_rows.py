@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 BESIDE_LLAMA_CPP = ("ours", "llama.cpp")
 PREDICTIONS = ("predicted", "actual")
@@ -23,6 +27,19 @@ class Row:
     """Median over the pairs of ours to theirs: of rates, above 1 where ours is better."""
     columns: tuple[str, str] = BESIDE_LLAMA_CPP
     """What `ours` and `theirs` are."""
+
+
+def in_turn(ways: Sequence[Callable[[int], Item]], runs: int, rest_seconds: float = 0.0) -> list[list[Item]]:
+    """What each way gives in each run, whose number it hears.
+
+    Who comes first changes: what a machine gives falls and rises. In the rest, the last one's threads stop spinning.
+    """
+    found: list[list[Item]] = [[] for _ in ways]
+    for run in range(runs):
+        for way in range(len(ways)) if run % 2 else reversed(range(len(ways))):
+            found[way].append(ways[way](run))
+            time.sleep(rest_seconds)
+    return found
 
 
 def paired(test: str, unit: str, ours: Sequence[float], theirs: Sequence[float]) -> Row:

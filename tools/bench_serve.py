@@ -12,16 +12,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from bench_clients import server_ready
+from bench_clients import free_port, server_ready
 from bench_engine import engine_with
-from bench_rows import Row, paired
+from bench_rows import Row, in_turn, paired
 
 from localchat.chat import prompt_for
 from localchat.conversation import Conversation
@@ -128,16 +127,11 @@ def _heard(connection: socket.socket, asked: float) -> Heard:
 
 
 def _throughput(asking: _Asking, ours: int, theirs: int, clients: int, runs: int) -> Row:
-    rates: dict[int, list[float]] = {ours: [], theirs: []}
-    for count in range(runs + 1):
-        texts = [asking.text() for _ in range(clients)]
-        for port in (ours, theirs) if count % 2 else (theirs, ours):
-            rate = _rate(asking, port, texts) if port else 0.0
-            if count:  # the first round pages the weights in
-                rates[port].append(rate)
-    return paired(
-        f"serve {WRITTEN_TOKENS} tokens to each of {clients}", "tokens/s", rates[ours], rates[theirs] if theirs else []
-    )
+    rounds = [[asking.text() for _ in range(clients)] for _ in range(runs + 1)]
+    ways = [lambda run, port=port: _rate(asking, port, rounds[run]) for port in (ours, theirs) if port]
+    # the first round pages the weights in
+    our_rates, their_rates, *_ = [*(found[1:] for found in in_turn(ways, runs + 1, REST_SECONDS)), []]
+    return paired(f"serve {WRITTEN_TOKENS} tokens to each of {clients}", "tokens/s", our_rates, their_rates)
 
 
 def _rate(asking: _Asking, port: int, texts: Sequence[str]) -> float:
@@ -149,18 +143,17 @@ def _rate(asking: _Asking, port: int, texts: Sequence[str]) -> float:
 
 def _overhead(asking: _Asking, port: int, engine: EngineProcess) -> Row:
     """The first token over HTTP less the same from an engine that is asked directly, with its prompt made already."""
-    more = []
+    texts = [asking.short() for _ in range(FIRST_TOKENS)]
     with connected(port) as connection:
-        ways: list[Callable[[str], float]] = [
-            lambda text: asking.ask_on(connection, text, 1).first_seconds,
-            partial(_bare_seconds, engine),
-        ]
-        for count in range(FIRST_TOKENS):
-            text, seconds = asking.short(), [0.0, 0.0]
-            for way in (0, 1) if count % 2 else (1, 0):
-                seconds[way] = ways[way](text)
-                time.sleep(REST_SECONDS)
-            more.append(seconds[0] - seconds[1])
+        by_http, bare = in_turn(
+            [
+                lambda run: asking.ask_on(connection, texts[run], 1).first_seconds,
+                lambda run: _bare_seconds(engine, texts[run]),
+            ],
+            FIRST_TOKENS,
+            REST_SECONDS,
+        )
+    more = [one - other for one, other in zip(by_http, bare, strict=True)]
     return Row("first token by HTTP, beyond the engine's own", "ms", 1000 * statistics.median(more))
 
 
@@ -205,12 +198,6 @@ def _running(command: Sequence[str], port: int) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-
-
-def free_port() -> int:
-    """One of this machine that nobody listens at."""
-    with socket.create_server((LOCAL, 0)) as free:
-        return int(free.getsockname()[1])
 
 
 class StayingEngine(EngineProcess):

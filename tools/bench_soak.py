@@ -23,9 +23,9 @@ from typing import IO
 
 import psutil
 from bench_chaos import CLIENTS, HELD
-from bench_clients import server_ready
+from bench_clients import free_port, server_ready
 from bench_rows import Row
-from bench_serve import CONTEXT_TOKENS, StayingEngine, free_port
+from bench_serve import CONTEXT_TOKENS, StayingEngine
 from soak_answers import (
     BEGINNINGS,
     FOLLOWING,

@@ -34,7 +34,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -45,7 +44,7 @@ from bench_guesses import guess_rows
 from bench_kernels import KERNEL_TYPES, kernel_rows
 from bench_memory import MEMORY, MEMORY_TYPES, memory_rows, misses
 from bench_pull import Asked, pull_rows
-from bench_rows import Row, paired, print_rows
+from bench_rows import Row, in_turn, paired, print_rows
 from bench_serve import serve_rows
 from bench_soak import soak_rows
 from bench_speed import SPEED_TYPES, speed_rows
@@ -131,12 +130,9 @@ def decode_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:
     """Reading a prompt and writing behind it, tokens a second, at the same threads; nothing is guessed."""
     threads = usable_cores()
     bench = LlamaBench(tools.bench, model, threads) if tools.bench else None
-    ways = [partial(rates, model, threads), *([partial(bench.rates, PROMPT_TOKENS, WRITTEN_TOKENS)] if bench else [])]
-    found: list[list[tuple[float, float]]] = [[] for _ in ways]
-    for count in range(runs):
-        for way in range(len(ways)) if count % 2 else reversed(range(len(ways))):
-            found[way].append(ways[way]())
-    ours, theirs = found if bench else (found[0], [])
+    ways = [lambda _run: rates(model, threads)]
+    ways += [lambda _run: bench.rates(PROMPT_TOKENS, WRITTEN_TOKENS)] if bench else []
+    ours, theirs, *_ = [*in_turn(ways, runs), []]
     names = (f"read {PROMPT_TOKENS} tokens", f"write {WRITTEN_TOKENS} tokens behind {PROMPT_TOKENS}")
     for which, name in enumerate(names):
         yield paired(name, "tokens/s", [pair[which] for pair in ours], [pair[which] for pair in theirs])

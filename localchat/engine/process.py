@@ -125,7 +125,8 @@ class EngineProcess:
 
     def _tokenized(self, texts: list[str]) -> list[list[int]]:
         for frame in self._ask("tokenize", texts=texts):
-            return [list(tokens) for tokens in frame["tokens"]]
+            found: list[list[int]] = frame["tokens"]
+            return found
         raise self._death()
 
     def _events(self, what: str, **command: Any) -> Generator[Event]:
