@@ -83,19 +83,19 @@ class LlamaBench:
     model: Path
     threads: int
 
-    def reading(self, tokens: int, depth: int = 0) -> float:
-        """Tokens a second."""
-        return self._rate("-p", str(tokens), "-n", "0", "-d", str(depth))
+    def readings(self, tokens: int, depth: int, runs: int) -> list[float]:
+        """Tokens a second of each run; what is before them is computed once."""
+        return self._rates(runs, "-p", str(tokens), "-n", "0", "-d", str(depth))
 
     def writing(self, tokens: int, depth: int) -> float:
         """Tokens a second."""
-        return self._rate("-p", "0", "-n", str(tokens), "-d", str(depth))
+        return self._rates(1, "-p", "0", "-n", str(tokens), "-d", str(depth))[0]
 
     def rates(self, read: int, written: int) -> tuple[float, float]:
         """Tokens a second of reading so many, and of writing so many behind them."""
-        return self.reading(read), self.writing(written, read)
+        return self.readings(read, 0, 1)[0], self.writing(written, read)
 
-    def _rate(self, *test: str) -> float:
-        command = [str(self.program), "-m", str(self.model), "-t", str(self.threads), "-r", "1", "-o", "json"]
+    def _rates(self, runs: int, *test: str) -> list[float]:
+        command = [str(self.program), "-m", str(self.model), "-t", str(self.threads), "-r", str(runs), "-o", "json"]
         done = subprocess.run([*command, "-ngl", "0", *test], capture_output=True, check=True, text=True)
-        return float(json.loads(done.stdout)[0]["avg_ts"])
+        return [float(rate) for rate in json.loads(done.stdout)[0]["samples_ts"]]

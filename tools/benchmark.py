@@ -144,7 +144,7 @@ def engine_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:
     yield from decode_rows(model, tools, runs)
     yield from client_rows(model, tools.server, threads, runs)
     alone = LlamaBench(tools.bench, model, threads) if tools.bench else None
-    yield from turn_rows(model, threads, min(runs, 2), alone)
+    yield from turn_rows(model, threads, runs, alone)
     yield from guess_rows(model, threads, runs)
     if model.stat().st_size < SMALL_BYTES:  # a large one would take hours
         yield from chaos_rows(model, threads)
