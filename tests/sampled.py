@@ -1,29 +1,54 @@
 """The sampler asked without an engine around it: `python sampled.py MODEL` answers questions, one JSON object a line.
 
-A process of its own, because llama.cpp may end the one that it is in. What numpy makes of the same logits stands
-beside each answer.
+A process of its own, because llama.cpp may end the one that it is in; it stays for the tests that follow. What numpy
+makes of the same logits stands beside each answer.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 CONTEXT = 1024
+OPEN = ExitStack()
+atexit.register(OPEN.close)
 
 
 def ask(model: Path, *questions: dict[str, Any]) -> list[dict[str, Any]]:
     """The answers: `reply` to {prompt, count, sampling}, or which of {texts} the {grammar} accepts."""
-    lines = "".join(json.dumps(question) + "\n" for question in questions)
-    done = subprocess.run([sys.executable, __file__, str(model)], input=lines, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    child, log = _bench(model)
+    return [_answer(child, log, question) for question in questions]
+
+
+def _answer(child: subprocess.Popen[str], log: Path, question: dict[str, Any]) -> dict[str, Any]:
+    assert child.stdin is not None
+    assert child.stdout is not None
+    print(json.dumps(question), file=child.stdin, flush=True)
+    if not (line := child.stdout.readline()):
+        _bench.cache_clear()  # the next test has another one
+        raise AssertionError(log.read_text(errors="replace")[-2000:])
+    answer: dict[str, Any] = json.loads(line)
+    return answer
+
+
+@cache
+def _bench(model: Path) -> tuple[subprocess.Popen[str], Path]:
+    """The process that has this model, and the file of what it says beside its answers."""
+    log = Path(OPEN.enter_context(tempfile.TemporaryDirectory())) / "log"
+    command = [sys.executable, __file__, str(model)]
+    with log.open("wb") as errors:
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+    return OPEN.enter_context(child), log
 
 
 def accepted(model: Path, grammar: str, *texts: str) -> list[bool]:

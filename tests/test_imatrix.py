@@ -16,6 +16,7 @@ from gguf.constants import GGMLQuantizationType as Type
 from gguf_bytes import ARRAY, STRING, UINT32, array, entry, number, pair, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from test_proof_rows import KINDS, is_near_its_source_alone
 from test_quantize import SLOW, is_read_as_the_gguf_package_reads_it
@@ -25,7 +26,7 @@ from localchat.convert.imatrix import importance, read_imatrix
 from localchat.convert.proof.rows import ALLOWED
 from localchat.convert.recipe import BASE
 from localchat.errors import LocalchatError
-from localchat.llama.quantize import prepare, quantize
+from localchat.llama.quantize import GRID_TYPES, prepare, quantize
 
 Floats = NDArray[np.float32]
 GOLDEN: dict[str, str] = json.loads((Path(__file__).parent / "data" / "imatrix.golden.json").read_text())
@@ -91,6 +92,32 @@ def test_blocks_are_those_of_llama_quantize_with_the_same_importance_matrix(file
 @pytest.mark.parametrize("kind", SLOW, ids=lambda kind: kind.name)
 def test_types_whose_tables_are_filled_for_seconds_are_read_back_as_the_gguf_package_reads_them(kind: Type) -> None:
     is_read_as_the_gguf_package_reads_it(kind)
+
+
+# At these sizes ggml's sums of squares overflow and its search for the nearest grid point ends the process.
+@pytest.mark.parametrize("kind", sorted(GRID_TYPES), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("largest", [1.1e8, 1e15, 1e19, 3e38])
+def test_a_weight_too_large_for_a_grid_is_refused_and_not_the_end_of_the_process(kind: Type, largest: float) -> None:
+    prepare([kind])
+    for sign in (1, -1):
+        rows = weights()[:2, :256].copy()
+        rows[1, 17] = sign * largest
+        with refused("too large", kind.name):
+            quantize(kind, rows, np.ones(256, np.float32))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(sorted(GRID_TYPES)),
+    hnp.arrays(np.float32, (1, 256), elements=st.floats(-1e8, 1e8, width=32)),
+    hnp.arrays(np.float32, 256, elements=st.floats(0, 999999986991104, width=32)),
+)
+def test_any_weights_of_any_importance_within_the_limits_are_made_or_refused(
+    kind: Type, rows: Floats, importance: Floats
+) -> None:
+    prepare([kind])
+    with sound_or_refused():
+        quantize(kind, rows, importance)
 
 
 @pytest.mark.parametrize("rows", KINDS.values(), ids=KINDS.keys())

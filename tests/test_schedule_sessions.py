@@ -64,6 +64,40 @@ def test_what_gives_way_is_saved_also_where_both_begin_alike(made: Callable[...,
     assert text_of(told) == expected([*LONG, 7], 5)
 
 
+def test_a_branch_gives_way_without_a_write_where_another_has_nearly_all_of_it(
+    made: Callable[..., Stage], tmp_path: Path
+) -> None:
+    """Whoever has a question answered again and again would wait for the disk each time."""
+    one = made(slots=2)
+    for last in (50, 60, 70, 80):
+        told = one.reply([*LONG, last], limit=2)
+        assert text_of(told) == expected([*LONG, last], 2)
+    assert end_of(told).usage.cached_tokens == len(LONG)
+    assert not list(tmp_path.iterdir())
+    one.reply([90] * 300, limit=2)
+    one.reply([95] * 300, limit=2)
+    assert cached(one, [*LONG, 80, 7]) == len(LONG) + 1, "the last one that had it was kept"
+
+
+def test_at_the_end_what_all_branches_have_is_written_once(made: Callable[..., Stage], tmp_path: Path) -> None:
+    first = made(slots=3)
+    for last in (50, 60, 70):
+        first.reply([*LONG, last], limit=2)
+    first.schedule.save_sessions()
+    assert len(list(tmp_path.glob("*.kv"))) == 1
+    assert cached(made(), [*LONG, 70, 7]) == len(LONG) + 1
+    assert cached(made(), [*LONG, 50, 7]) == len(LONG)
+
+
+def test_branches_that_are_long_themselves_are_all_kept(made: Callable[..., Stage], tmp_path: Path) -> None:
+    first = made(slots=2, tokens=2048)
+    for token in (50, 60):
+        first.reply([*LONG, *([token] * 300)], limit=2)
+    first.schedule.save_sessions()
+    assert len(list(tmp_path.glob("*.kv"))) == 2
+    assert [cached(made(), [*LONG, *([token] * 300), 7]) for token in (50, 60)] == [len(LONG) + 300] * 2
+
+
 def test_one_that_made_room_comes_back_from_disk(made: Callable[..., Stage]) -> None:
     one = made(slots=2)
     one.ask(1, [30] * 400, limit=200)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from localchat.engine.pace import ReadingPace
 from localchat.engine.sessions import Sessions, Stored
-from localchat.engine.slots import Slot, choose
+from localchat.engine.slots import Slot, choose, shared_prefix
 from localchat.llama.context import Context
 
 WORTH_RESTORING_TOKENS = 64  # what is on disk must have so many more of a prompt than what is in the cache
@@ -50,7 +50,7 @@ class Cache:
 
     def vacate(self, slot: Slot) -> None:
         """Take everything out of a slot, after it was kept where that is worth it."""
-        self._save(slot)
+        self._save(slot, staying=_common(slot, self.slots))
         self.cut(slot, 0)
 
     def cut(self, slot: Slot, count: int) -> None:
@@ -67,9 +67,10 @@ class Cache:
         return bool(idle)
 
     def save(self) -> None:
-        """Keep what would take long to read again."""
-        for slot in sorted(self.slots, key=lambda slot: slot.used_at):
-            self._save(slot)
+        """Keep what would take long to read again; of what several slots have, the copy that was used last."""
+        slots = sorted(self.slots, key=lambda slot: slot.used_at)
+        for index, slot in enumerate(slots):
+            self._save(slot, staying=_common(slot, slots[index + 1 :]))
 
     def tidy(self) -> bool:
         """One step towards a cache that has nothing in it but what was used last; False where none is left to do.
@@ -121,3 +122,8 @@ class Cache:
 
     def _save(self, slot: Slot, staying: int = 0) -> bool:
         return self._sessions.save(self._context, slot, self._pace.token_seconds, staying)
+
+
+def _common(slot: Slot, slots: Sequence[Slot]) -> int:
+    """How much of the beginning of what is in a slot another one of these has as well."""
+    return max((shared_prefix(slot.tokens, other.tokens) for other in slots if other is not slot), default=0)
