@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from localchat.engine import job, schedule
 from localchat.errors import LocalchatError
+from localchat.llama.attention import Attention
 from localchat.llama.batch import Part
 from localchat.llama.sampler import Probability
 from localchat.sampling import Sampling
@@ -90,6 +91,7 @@ class ScriptedContext:
     def __init__(self, tokens: int = 512, batch: int = 64, slots: int = 4, *, can_cut: bool = True) -> None:
         self.tokens, self.batch, self.slots, self._can_cut = tokens, batch, slots, can_cut
         self.threads = 4
+        self.attention: Attention | None = None
         self.outputs = min(batch, slots * (1 + GUESSES))
         self.step_seconds, self.token_seconds = 0.05, 0.001
         self.calls: list[list[Part]] = []

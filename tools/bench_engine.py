@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -46,9 +47,9 @@ def prompts(engine: EngineProcess, count: int) -> list[list[int]]:
 
 def prompts_of(engine: EngineProcess, lengths: Sequence[int], number: int) -> list[list[int]]:
     """Prompts of these lengths that no other number has."""
-    text = "The whale swam on and the ship followed it. "
-    texts = [f"{number} {index} " + text * (length // 8) for index, length in enumerate(lengths)]
-    return [tokens[:length] for tokens, length in zip(engine.tokenize(texts), lengths, strict=True)]
+    [known] = engine.tokenize([" ".join(map(str, range(1000)))])
+    words = random.Random(number)
+    return [words.choices(known, k=length) for length in lengths]
 
 
 def reply(engine: EngineProcess, prompt: Sequence[int], sampling: Sampling = WRITTEN) -> Usage:
@@ -83,19 +84,19 @@ class LlamaBench:
     model: Path
     threads: int
 
-    def readings(self, tokens: int, depth: int, runs: int) -> list[float]:
-        """Tokens a second of each run; what is before them is computed once."""
-        return self._rates(runs, "-p", str(tokens), "-n", "0", "-d", str(depth))
+    def readings(self, lengths: Sequence[int], depth: int, runs: int) -> list[list[float]]:
+        """For each length tokens a second of each run; what is before them is computed once."""
+        return self._rates(runs, "-p", ",".join(map(str, lengths)), "-n", "0", "-d", str(depth))
 
     def writing(self, tokens: int, depth: int) -> float:
         """Tokens a second."""
-        return self._rates(1, "-p", "0", "-n", str(tokens), "-d", str(depth))[0]
+        return self._rates(1, "-p", "0", "-n", str(tokens), "-d", str(depth))[0][0]
 
     def rates(self, read: int, written: int) -> tuple[float, float]:
         """Tokens a second of reading so many, and of writing so many behind them."""
-        return self.readings(read, 0, 1)[0], self.writing(written, read)
+        return self.readings([read], 0, 1)[0][0], self.writing(written, read)
 
-    def _rates(self, runs: int, *test: str) -> list[float]:
+    def _rates(self, runs: int, *tests: str) -> list[list[float]]:
         command = [str(self.program), "-m", str(self.model), "-t", str(self.threads), "-r", str(runs), "-o", "json"]
-        done = subprocess.run([*command, "-ngl", "0", *test], capture_output=True, check=True, text=True)
-        return [float(rate) for rate in json.loads(done.stdout)[0]["samples_ts"]]
+        done = subprocess.run([*command, "-ngl", "0", *tests], capture_output=True, check=True, text=True)
+        return [[float(rate) for rate in test["samples_ts"]] for test in json.loads(done.stdout)]

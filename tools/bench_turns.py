@@ -14,7 +14,7 @@ from localchat.engine.process import EngineProcess
 from localchat.engine.store import Store
 from localchat.sampling import Sampling
 
-TURN_TOKENS, NEW_TOKENS = 3000, 64
+TURN_TOKENS, NEW_TOKENS = 3000, (64, 50)  # llama.cpp itself takes longer for the fewer ones
 CONTEXT_TOKENS = 4096
 BUDGET_BYTES = 8 << 30
 SHORT = Sampling(temperature=0, max_tokens=4)
@@ -31,13 +31,16 @@ def turn_rows(model: Path, threads: int, runs: int, alone: LlamaBench | None) ->
         with engine_with(model, CONTEXT_TOKENS, threads, store=store) as engine:
             [talk] = prompts_of(engine, [TURN_TOKENS], runs)
             read = _first(engine, talk)
-            second = [_first(engine, [*talk, *prompts_of(engine, [NEW_TOKENS], run)[0]]) for run in range(runs)]
-        bare = [NEW_TOKENS / rate for rate in alone.readings(NEW_TOKENS, TURN_TOKENS, runs)] if alone else []
+            turns = [[[*talk, *new] for new in prompts_of(engine, NEW_TOKENS, run)] for run in range(runs)]
+            second = [[_first(engine, turn) for turn in turns_of_run] for turns_of_run in turns]
+        bare = alone.readings(NEW_TOKENS, TURN_TOKENS, runs) if alone else [[] for _ in NEW_TOKENS]
         restored = []
         for _ in range(runs):
             with engine_with(model, CONTEXT_TOKENS, threads, store=store) as engine:
                 restored.append(_first(engine, talk))
-    yield _row(f"first token of {NEW_TOKENS} tokens behind {TURN_TOKENS:,}", second, bare, BESIDE_LLAMA_CPP)
+    for new, ours, rates in zip(NEW_TOKENS, zip(*second, strict=True), bare, strict=True):
+        theirs = [new / rate for rate in rates]
+        yield _row(f"first token of {new} tokens behind {TURN_TOKENS:,}", ours, theirs, BESIDE_LLAMA_CPP)
     yield _row(f"first token of {TURN_TOKENS:,} tokens, from disk", restored, [read], AGAIN)
 
 

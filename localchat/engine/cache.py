@@ -23,8 +23,11 @@ class Cache:
         self._uses = 0
         self._tidying: Iterator[bool] | None = None
 
-    def seat(self, tokens: Sequence[int]) -> Slot:
-        """Give away the slot that has most of this prompt, or make one have that. One must be free."""
+    def seat(self, tokens: Sequence[int], *, is_alone: bool) -> Slot:
+        """Give away the slot that has most of this prompt, or make one have that. One must be free.
+
+        A prompt that `is_alone` is read in one go, and so as is fastest.
+        """
         wanted = tokens[:-1]  # the last token is always computed, for its logits
         choice = choose(self.slots, wanted)
         assert choice is not None, "there is a free slot"
@@ -38,9 +41,14 @@ class Cache:
             slot.tokens = choice.source.tokens[:shared]
         elif shared < len(slot.tokens):
             self._save(slot, staying=shared)
-        self.cut(slot, shared)
+        self.cut(slot, self._begin(len(tokens), shared) if is_alone else shared)
         slot.is_busy = True
         return slot
+
+    def _begin(self, tokens: int, shared: int) -> int:
+        """From which token on to read, where so many are there."""
+        attention = self._context.attention
+        return tokens - attention.tokens_to_read(tokens - shared, shared) if attention and self.can_cut else shared
 
     def leave(self, slot: Slot) -> None:
         """Nobody uses this slot any more; what is in it stays for now."""

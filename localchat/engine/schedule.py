@@ -137,7 +137,7 @@ class Schedule:
             if self._active and (len(self._active) == len(self._cache.slots) or not self._has_room(job)):
                 break
             self._waiting.popleft()
-            job.slot = self._cache.seat(job.tokens)
+            job.slot = self._cache.seat(job.tokens, is_alone=not self._active)
             if job.is_first:
                 job.cached_tokens = len(job.slot.tokens)
             if isinstance(job, Embedding):

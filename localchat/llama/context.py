@@ -15,6 +15,7 @@ from llama_cpp import llama_cpp as cpp
 from numpy.typing import NDArray
 
 from localchat.errors import LocalchatError, NoMemory
+from localchat.llama.attention import attention_of
 from localchat.llama.batch import Batch, Part
 from localchat.llama.log import LOG
 from localchat.llama.model import Model
@@ -48,6 +49,7 @@ class Context:
         """That the slots hold together, what they have in common counted once."""
         self.batch, self.slots = placement.batch, placement.slots
         self.threads = placement.threads
+        self.attention = attention_of(model, placement)
         self.outputs = int(parameters.n_outputs_max)
         """That one call may have; all tokens of a call that has a vector wanted are outputs."""
         self._width, self._is_embedding = int(cpp.llama_model_n_embd_out(model.handle)), False
