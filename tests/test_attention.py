@@ -41,7 +41,7 @@ def test_what_is_read_is_never_dearer_and_never_more_than_there_is(share: float,
         assert read * (1 + TILED * share * cached) < new * (1 + ONE_BY_ONE * share * cached)
 
 
-def stage(**context: bool) -> Stage:
+def stage(**context: int | bool) -> Stage:
     scripted = ScriptedContext(**{"tokens": 1024, "batch": 512, **context})  # type: ignore[arg-type]
     scripted.attention = Attention(0.01)
     return Stage(ScriptedModel(counting), scripted)
@@ -75,6 +75,17 @@ def test_a_cache_that_cannot_be_cut_is_left_as_it_is() -> None:
     known = one.context.text(one_slot(one, LONG))
     told = one.reply([*known, *([40] * 50)], limit=5)
     assert end_of(told).usage.cached_tokens == len(known)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "parts"),
+    [(128, [128]), (150, [86, 64]), (191, [127, 64]), (192, [128, 64]), (200, [128, 72]), (300, [128, 108, 64])],
+)
+def test_of_a_long_prompt_no_part_is_left_that_is_shorter_than_a_tile(tokens: int, parts: list[int]) -> None:
+    one = stage(batch=128)
+    told = one.reply([30] * tokens, limit=1)
+    assert [len(part.tokens) for part in one.parts(0)] == parts
+    assert text_of(told) == expected([30] * tokens, 1)
 
 
 def one_slot(one: Stage, prompt: list[int]) -> int:

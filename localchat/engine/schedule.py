@@ -15,7 +15,7 @@ from localchat.engine.job import Job, Task, as_text, new_job
 from localchat.engine.lookup import Costs
 from localchat.engine.pace import ReadingPace
 from localchat.engine.sessions import Sessions
-from localchat.engine.share import Share, ending, readable_tokens, share_of
+from localchat.engine.share import Share, ending, part_tokens, readable_tokens, share_of
 from localchat.engine.threads import Threads
 from localchat.errors import LocalchatError
 from localchat.llama.context import Context
@@ -197,7 +197,7 @@ class Schedule:
         reading = [job for job in reading if readable_tokens(job)]
         for index, job in enumerate(reading):
             fair = max(1, room // (len(reading) - index))
-            shares.append(share_of(job, min(fair, readable_tokens(job))))
+            shares.append(share_of(job, part_tokens(job, fair)))
             room -= len(shares[-1].part.tokens)
             if room <= 0:
                 break

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from localchat.engine.embedding import Embedding
 from localchat.engine.job import Task
 from localchat.engine.slots import Slot
+from localchat.llama.attention import TILE_TOKENS
 from localchat.llama.batch import Part
 
 
@@ -30,6 +31,13 @@ def share_of(job: Task, most: int, guesses: Sequence[int] = ()) -> Share:
     outputs = 1 + len(guesses) if is_last else 0
     part = Part(job.slot.number, position, tokens, outputs, is_last and isinstance(job, Embedding))
     return Share(job, job.slot, part, guesses)
+
+
+def part_tokens(task: Task, room: int) -> int:
+    """How many of its tokens to read in a step with so much room; of a long text none but a whole tile is left over."""
+    readable = readable_tokens(task)
+    is_rest_short = TILE_TOKENS < room < readable < room + TILE_TOKENS
+    return readable - TILE_TOKENS if is_rest_short else min(readable, room)
 
 
 def ending(reading: Sequence[Task], room: int) -> list[Embedding]:
