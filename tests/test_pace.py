@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localchat.engine.pace import CROWD_LIMIT, STALL_SECONDS, ReadingPace
+from localchat.engine.pace import CROWD_LIMIT, STALL_SECONDS, STALL_STEPS, ReadingPace
 
 
 def test_before_anything_is_known_others_are_held_up_for_a_few_tokens_only() -> None:
@@ -72,3 +72,30 @@ def test_a_part_is_never_empty_and_no_longer_than_is_known_to_fit(
         pace.learn(tokens, seconds)
     tokens = pace.slice_tokens(are_others_writing=are_others_writing)
     assert 1 <= tokens <= batch
+
+
+def test_where_writing_is_slow_itself_a_part_may_take_as_long_as_some_steps() -> None:
+    """Of a 7B on two cores, a part of 150 ms would be two tokens, and 8 at once take as long as 16."""
+    pace = ReadingPace(512)
+    pace.learn(64, 64 * 0.07)
+    assert pace.slice_tokens(are_others_writing=True, crowd=3) == 8
+    pace.learn_step(0.4)
+    assert pace.slice_tokens(are_others_writing=True) == pytest.approx(STALL_STEPS * 0.4 / 0.07, abs=1)
+    assert pace.slice_tokens(are_others_writing=True, crowd=3) == pytest.approx(3 * STALL_STEPS * 0.4 / 0.07, abs=1)
+
+
+def test_where_writing_is_fast_its_steps_change_nothing() -> None:
+    pace = ReadingPace(2048)
+    pace.learn(512, 0.5)
+    before = pace.slice_tokens(are_others_writing=True)
+    pace.learn_step(0.02)
+    assert pace.slice_tokens(are_others_writing=True) == before
+
+
+def test_a_step_that_was_slow_once_is_forgotten() -> None:
+    pace = ReadingPace(2048)
+    pace.learn(512, 0.5)
+    pace.learn_step(5.0)
+    for _ in range(30):
+        pace.learn_step(0.02)
+    assert pace.slice_tokens(are_others_writing=True) == pytest.approx(STALL_SECONDS * 1024, abs=1)

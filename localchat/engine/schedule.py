@@ -233,7 +233,10 @@ class Schedule:
         is_writing = all(share.part.outputs == len(share.part.tokens) for share in shares)
         if not is_writing:
             self._pace.learn(tokens, seconds)
-        elif len(shares) == 1:
+            return
+        if tokens == len(shares):
+            self._pace.learn_step(seconds)
+        if len(shares) == 1:
             self._costs.learn(tokens, seconds)
 
     def _take_back(self, shares: Sequence[Share]) -> None:
