@@ -60,7 +60,7 @@ class Usage:
 
     prompt_tokens: int
     cached_tokens: int
-    """Tokens of the prompt that were still in the KV cache."""
+    """Tokens of the prompt that were taken from the KV cache."""
     completion_tokens: int
     first_token_seconds: float
     reading_seconds: float
