@@ -106,9 +106,10 @@ def record(host: str, port: int, *, has_own_token: bool) -> Running:
     return running
 
 
-def forget(running: Running) -> None:
-    """It runs no more."""
-    if find() == running:
+def forget() -> None:
+    """This process is the server no more, if it was."""
+    found = find()
+    if found and found.pid == os.getpid():
         _state_file().unlink(missing_ok=True)
 
 

@@ -57,12 +57,12 @@ def serve(wanted: Wanted, settings: Settings, ready: Callable[[Running, Sequence
         rules = access(wanted.host, port, wanted.token, wanted.allowed)
         server = Server(models, lambda: rules, limits)
         _log()
-        running = record(wanted.host, port, has_own_token=wanted.has_own_token)
         try:
+            running = record(wanted.host, port, has_own_token=wanted.has_own_token)
             ready(running, models.offered())
             Listener(server.app, limits, server.answering.end).run([endpoint])
         finally:
-            forget(running)
+            forget()
             shelf.close()
             server.answering.close()
 
