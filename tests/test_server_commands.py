@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -121,6 +122,17 @@ def test_a_signal_ends_it_in_good_order(home: Path) -> None:
     assert running.own_token().encode() not in said  # it is shown to a person on a terminal only
     assert running.find() is None
     assert not (home / "server.json").exists()
+
+
+def test_one_that_is_told_to_end_while_it_begins_leaves_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    def recorded(*where: Any, **how: Any) -> None:
+        running.record(*where, **how)
+        sys.exit(0)  # as the signal does
+
+    monkeypatch.setattr(server, "record", recorded)
+    with pytest.raises(SystemExit):
+        main(["serve", "--port", "0"])
+    assert running.find() is None
 
 
 @pytest.mark.parametrize(
