@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scripted_context import ScriptedContext, ScriptedModel, counting, scripted
 from stage import Stage, end_of, expected, text_of
 
-from localchat.engine.events import Done
+from localchat.engine.events import Done, Embedded
 from localchat.engine.process import EngineProcess
 from localchat.llama.attention import ONE_BY_ONE, TILE_TOKENS, TILED, Attention
 from localchat.llama.placement import Placement
@@ -86,6 +86,22 @@ def test_of_a_long_prompt_no_part_is_left_that_is_shorter_than_a_tile(tokens: in
     told = one.reply([30] * tokens, limit=1)
     assert [len(part.tokens) for part in one.parts(0)] == parts
     assert text_of(told) == expected([30] * tokens, 1)
+
+
+def test_in_a_small_batch_nothing_is_put_off_that_would_make_two_short_parts() -> None:
+    one = stage(batch=100)
+    one.reply([30] * 120, limit=1)
+    assert [len(part.tokens) for part in one.parts(0)] == [100, 20]
+
+
+def test_a_text_for_a_vector_is_not_read_in_one_go_and_nothing_of_it_twice() -> None:
+    one = stage()
+    one.reply(LONG, limit=2)
+    one.schedule.embed(1, [*LONG, *([40] * 50)])
+    one.finish()
+    [*_, done] = one.told[1]
+    assert isinstance(done, Embedded)
+    assert done.cached_tokens == len(LONG)
 
 
 def one_slot(one: Stage, prompt: list[int]) -> int:

@@ -314,3 +314,20 @@ def test_one_that_made_room_may_be_cancelled() -> None:
     one.finish()
     assert one.text(1) == expected([51] * 10, 290)
     assert ScriptedSampler.open == 0
+
+
+def test_where_writing_is_slow_the_first_crowd_is_not_read_by_a_few_tokens_either() -> None:
+    """How long a step of writing takes is looked at before anything is read beside one."""
+    one = counted(tokens=2048, batch=512)
+    one.context.step_seconds, one.context.token_seconds = 1.0, 0.05
+    one.ask(1, [5] * 40, limit=60)
+    one.step()
+    one.ask(2, [7] * 400, limit=2)
+    one.step()
+    one.step()
+    assert [[len(part.tokens) for part in call] for call in one.context.calls[:2]] == [[40], [1]]
+    [written, read] = one.context.calls[2]
+    assert len(written.tokens) == 1
+    assert len(read.tokens) > 20
+    one.finish()
+    assert [one.text(1), one.text(2)] == [expected([5] * 40, 60), expected([7] * 400, 2)]

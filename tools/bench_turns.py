@@ -31,8 +31,8 @@ def turn_rows(model: Path, threads: int, runs: int, alone: LlamaBench | None) ->
         with engine_with(model, CONTEXT_TOKENS, threads, store=store) as engine:
             [talk] = prompts_of(engine, [TURN_TOKENS], runs)
             read = _first(engine, talk)
-            turns = [[[*talk, *new] for new in prompts_of(engine, NEW_TOKENS, run)] for run in range(runs)]
-            second = [[_first(engine, turn) for turn in turns_of_run] for turns_of_run in turns]
+            news = [prompts_of(engine, NEW_TOKENS, run) for run in range(runs)]
+            second = [[_first(engine, [*talk, *new]) for new in run] for run in news]
         bare = alone.readings(NEW_TOKENS, TURN_TOKENS, runs) if alone else [[] for _ in NEW_TOKENS]
         restored = []
         for _ in range(runs):

@@ -23,10 +23,10 @@ class Cache:
         self._uses = 0
         self._tidying: Iterator[bool] | None = None
 
-    def seat(self, tokens: Sequence[int], *, is_alone: bool) -> Slot:
+    def seat(self, tokens: Sequence[int], *, in_one_go: bool) -> Slot:
         """Give away the slot that has most of this prompt, or make one have that. One must be free.
 
-        A prompt that `is_alone` is read in one go, and so as is fastest.
+        What is read `in_one_go` is read as is fastest, which may be some of it once more.
         """
         wanted = tokens[:-1]  # the last token is always computed, for its logits
         choice = choose(self.slots, wanted)
@@ -41,7 +41,7 @@ class Cache:
             slot.tokens = choice.source.tokens[:shared]
         elif shared < len(slot.tokens):
             self._save(slot, staying=shared)
-        self.cut(slot, self._begin(len(tokens), shared) if is_alone else shared)
+        self.cut(slot, self._begin(len(tokens), shared) if in_one_go else shared)
         slot.is_busy = True
         return slot
 

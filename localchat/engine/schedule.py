@@ -137,7 +137,7 @@ class Schedule:
             if self._active and (len(self._active) == len(self._cache.slots) or not self._has_room(job)):
                 break
             self._waiting.popleft()
-            job.slot = self._cache.seat(job.tokens, is_alone=not self._active)
+            job.slot = self._cache.seat(job.tokens, in_one_go=not self._active and isinstance(job, Job))
             if job.is_first:
                 job.cached_tokens = len(job.slot.tokens)
             if isinstance(job, Embedding):
@@ -188,6 +188,8 @@ class Schedule:
         may_guess = len(self._active) == len(writing) == 1 and self._cache.can_cut
         guesses = writing[0].guess()[: self._context.batch - 1] if may_guess else []
         shares = [share_of(job, 1, guesses) for job in writing]
+        if writing and not self._pace.step_seconds:
+            return shares  # how long writing takes alone decides how much is read beside it
         is_short = bool(writing) or self._was_aborted  # in small steps, what is broken off often gets on all the same
         room = self._pace.slice_tokens(are_others_writing=is_short, crowd=len(reading) / max(1, len(writing)))
         room = min(room, self._context.batch - len(shares))

@@ -36,7 +36,7 @@ def share_of(job: Task, most: int, guesses: Sequence[int] = ()) -> Share:
 def part_tokens(task: Task, room: int) -> int:
     """How many of its tokens to read in a step with so much room; of a long text none but a whole tile is left over."""
     readable = readable_tokens(task)
-    is_rest_short = TILE_TOKENS < room < readable < room + TILE_TOKENS
+    is_rest_short = 2 * TILE_TOKENS <= room < readable < room + TILE_TOKENS  # what comes first is a tile as well
     return readable - TILE_TOKENS if is_rest_short else min(readable, room)
 
 
