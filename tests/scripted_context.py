@@ -94,6 +94,7 @@ class ScriptedContext:
         self.attention: Attention | None = None
         self.outputs = min(batch, slots * (1 + GUESSES))
         self.step_seconds, self.token_seconds = 0.05, 0.001
+        self.single_seconds = 0.0  # of each token more that is left over when four at once are computed
         self.calls: list[list[Part]] = []
         """What was computed, call for call."""
         self.breaks: dict[int, Literal["fail", "abort"]] = {}
@@ -158,7 +159,8 @@ class ScriptedContext:
             report(0.5)
         self.calls.append(list(parts))
         self._texts = {}
-        CLOCK.seconds += self.step_seconds + self.token_seconds * sum(len(part.tokens) for part in parts)
+        count = sum(len(part.tokens) for part in parts)
+        CLOCK.seconds += self.step_seconds + self.token_seconds * count + self.single_seconds * (count % 4)
         how = self.breaks.get(len(self.calls) - 1)
         if not self.has_room(parts):
             return "full", []

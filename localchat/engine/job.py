@@ -95,6 +95,10 @@ class Job(Task):
         most = self.limit - self.writer.tokens - 1
         return self.lookup.guess(self.tokens, most) if self.sampling.speculate else []
 
+    def may_guess(self, count: int) -> bool:
+        """May so many tokens behind the next one be tried?"""
+        return self.sampling.speculate and self.writer.tokens + count < self.limit
+
     def finish(self, threads: int) -> list[Piece | Done]:
         """The last events; so many threads have computed."""
         ended = time.perf_counter()

@@ -55,25 +55,40 @@ class Lookup:
         self._ends: dict[tuple[int, ...], int] = {}  # of each run of KEY_TOKENS but the last, where it ends
         self._indexed = 0
         self._hope = dict(HOPE)
-        self._grade = 0
+        self._grade = 0  # of the last guess, a length of HOPE; 0 where it was made up
 
     def guess(self, tokens: Sequence[int], most: int) -> list[int]:
         """Up to `most` tokens that may follow; none where it does not pay."""
+        following = self._following(tokens, min(most, MOST))
+        return following[: self._best_width(len(following), self._hope[self._grade])] if following else []
+
+    def finds(self, tokens: Sequence[int]) -> bool:
+        """Is there something that may follow?"""
+        return bool(self._following(tokens, 1))
+
+    def fill(self, tokens: Sequence[int], count: int) -> list[int]:
+        """So many tokens to try where that costs nothing; what is not known to follow is made up."""
+        following = self._following(tokens, count)
+        if len(following) < count:
+            self._grade = 0
+        return [*following, *[tokens[-1]] * (count - len(following))]
+
+    def learn(self, guessed: int, right: int) -> None:
+        """So many were guessed and so many of them were right."""
+        if not guessed or not self._grade:
+            self._hope = {length: min(HOPE[length], hope + FORGIVING) for length, hope in self._hope.items()}
+            return
+        share = right / (right + 1) if right < guessed else 1.0  # each was right until the first wrong one
+        self._hope[self._grade] += 2 * WEIGHT * (share - self._hope[self._grade])
+
+    def _following(self, tokens: Sequence[int], most: int) -> list[int]:
+        """What followed the last tokens before; none where they are new."""
         self._index(tokens)
         end = self._ends.get(tuple(tokens[-KEY_TOKENS:]), 0) if len(tokens) > KEY_TOKENS else 0
         if not end or most < 1:
             return []
         self._grade = max(length for length in HOPE if length <= _match(tokens, end))
-        following = tokens[end : end + min(most, MOST)]
-        return list(following[: self._best_width(len(following), self._hope[self._grade])])
-
-    def learn(self, guessed: int, right: int) -> None:
-        """So many were guessed and so many of them were right."""
-        if not guessed:
-            self._hope = {length: min(HOPE[length], hope + FORGIVING) for length, hope in self._hope.items()}
-            return
-        share = right / (right + 1) if right < guessed else 1.0  # each was right until the first wrong one
-        self._hope[self._grade] += 2 * WEIGHT * (share - self._hope[self._grade])
+        return list(tokens[end : end + most])
 
     def _best_width(self, available: int, hope: float) -> int:
         """How many guesses promise most, or none: expected tokens of a step over its cost."""

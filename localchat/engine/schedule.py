@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from localchat.engine.cache import Cache
 from localchat.engine.embedding import Embedding
 from localchat.engine.events import Event, Reading, TokenProbability, Waiting
+from localchat.engine.guessing import Guessing
 from localchat.engine.job import Job, Task, as_text, new_job
-from localchat.engine.lookup import Costs
 from localchat.engine.pace import ReadingPace
 from localchat.engine.sessions import Sessions
 from localchat.engine.share import Share, ending, part_tokens, readable_tokens, share_of
@@ -40,7 +40,7 @@ class Schedule:
         self._model, self._context, self._tell = model, context, tell
         self._waiting: deque[Task] = deque()
         self._active: list[Task] = []
-        self._pace, self._costs = ReadingPace(context.batch), Costs()
+        self._pace, self._guessing = ReadingPace(context.batch), Guessing()
         self._cache = Cache(context, sessions, self._pace)
         self._threads = Threads(context.threads, context.use_threads)
         self._was_aborted = self._was_ending = False
@@ -53,7 +53,7 @@ class Schedule:
     def add(self, number: int, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str]) -> None:
         """A reply to this prompt is wanted. Raises LocalchatError where it cannot be."""
         self._check(tokens)
-        job = new_job(number, tokens, sampling, stops, self._model, self._costs)
+        job = new_job(number, tokens, sampling, stops, self._model, self._guessing.costs)
         room = self._context.tokens - len(tokens)
         job.limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
         self._waiting.append(job)
@@ -185,9 +185,8 @@ class Schedule:
         """What each job has computed next: a token where it writes, a part of the rest where it reads."""
         writing = [job for job in self._active if isinstance(job, Job) and not job.is_reading]
         reading = [job for job in self._active if job not in writing]
-        may_guess = len(self._active) == len(writing) == 1 and self._cache.can_cut
-        guesses = writing[0].guess()[: self._context.batch - 1] if may_guess else []
-        shares = [share_of(job, 1, guesses) for job in writing]
+        tried = self._guesses(writing) if writing and not reading and self._cache.can_cut else [()] * len(writing)
+        shares = [share_of(job, 1, guesses) for job, guesses in zip(writing, tried, strict=True)]
         if writing and not self._pace.step_seconds:
             return shares  # how long writing takes alone decides how much is read beside it
         is_short = bool(writing) or self._was_aborted  # in small steps, what is broken off often gets on all the same
@@ -204,6 +203,10 @@ class Schedule:
             if room <= 0:
                 break
         return shares
+
+    def _guesses(self, writing: Sequence[Job]) -> list[Sequence[int]]:
+        free = self._context.tokens - sum(len(job.tokens) for job in writing)
+        return self._guessing.beside(writing, min(free, self._context.batch - len(writing)))
 
     def _ending(self, reading: Sequence[Task], room: int) -> list[Embedding]:
         """The texts that end in this step, if it is one in which texts end: nobody reads on in it.
@@ -236,10 +239,9 @@ class Schedule:
         if not is_writing:
             self._pace.learn(tokens, seconds)
             return
-        if tokens == len(shares):
+        if tokens == len(shares) or len(shares) > 1:
             self._pace.learn_step(seconds)
-        if len(shares) == 1:
-            self._costs.learn(tokens, seconds)
+        self._guessing.learn(len(shares), tokens, seconds)
 
     def _take_back(self, shares: Sequence[Share]) -> None:
         """A step was broken off: nothing of it counts."""
