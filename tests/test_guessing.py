@@ -79,7 +79,7 @@ def test_a_step_that_is_filled_up_changes_no_text(writers: int, single_seconds: 
 
 def test_what_fills_a_step_up_may_be_right() -> None:
     prompts = [(number, *QUOTE, 6) for number in range(3)]
-    one = Stage(ScriptedModel(scripts({prompt: QUOTE for prompt in prompts})))
+    one = Stage(ScriptedModel(scripts(dict.fromkeys(prompts, QUOTE))))
     one.context.single_seconds = 0.05
     for number, prompt in enumerate(prompts):
         one.ask(number, prompt)
