@@ -21,7 +21,7 @@ from localchat.engine.events import Done
 from localchat.engine.process import EngineProcess
 from localchat.sampling import Sampling
 
-CLIENTS = (4, 8)
+CLIENTS = (3, 4, 8)  # three are filled up to four where that is faster
 PROMPT_TOKENS, WRITTEN_TOKENS = 64, 64
 CONTEXT_TOKENS = 4096
 START_SECONDS = 120.0
