@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from bench_engine import engine_with
+from bench_engine import Where, engine_with
 from bench_rows import Row
 
 from localchat.engine.events import Done, Piece, TokenProbability
@@ -48,15 +48,15 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def chaos_rows(model: Path, threads: int) -> Iterator[Row]:
+def chaos_rows(model: Path, where: Where) -> Iterator[Row]:
     """Numbers that are held against those that are wanted."""
-    yield from _many_clients(model, threads)
-    yield _killed(model, threads)
+    yield from _many_clients(model, where)
+    yield _killed(model, where)
 
 
-def _many_clients(model: Path, threads: int) -> Iterator[Row]:
+def _many_clients(model: Path, where: Where) -> Iterator[Row]:
     texts = [f"Tell me of {topic}. " * (number + 1) for number, topic in enumerate(TOPICS)]
-    with engine_with(model, CONTEXT_TOKENS, threads, slots=8) as engine:
+    with engine_with(model, CONTEXT_TOKENS, where, slots=8) as engine:
         prompts = dict(zip(texts, engine.tokenize(texts), strict=True))
         tally = Tally({text: _whole(engine, tokens) for text, tokens in prompts.items()})
         _act(engine, prompts, tally, WARM_UP_ACTIONS)
@@ -106,14 +106,14 @@ def _whole(engine: EngineProcess, tokens: Sequence[int]) -> Said:
         return tuple(one for event in events if isinstance(event, Piece) for one in event.logprobs)
 
 
-def _killed(model: Path, threads: int) -> Row:
+def _killed(model: Path, where: Where) -> Row:
     """How often what was shown before a kill was lost, or was not what is written without one."""
     chance, lost = random.Random(1), 0
-    with engine_with(model, CONTEXT_TOKENS, threads) as engine:
+    with engine_with(model, CONTEXT_TOKENS, where) as engine:
         prompt = engine.tokenize(["Tell me of a whale and a ship. "])[0]
         expected = _whole(engine, prompt)
     for _ in range(KILLS):
-        with engine_with(model, CONTEXT_TOKENS, threads) as engine:
+        with engine_with(model, CONTEXT_TOKENS, where) as engine:
             timer = threading.Timer(chance.uniform(0, 0.3), os.kill, (engine.pid, signal.SIGKILL))
             timer.start()
             shown: Said = ()

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx2
-from bench_engine import engine_with
+from bench_engine import Where, engine_with
 from bench_rows import Row, in_turn, paired
 
 from localchat.engine.events import Done
@@ -33,12 +33,12 @@ Ask = Callable[[Sequence[int]], int]
 """Answers a prompt, and says how many tokens were written."""
 
 
-def client_rows(model: Path, server: Path | None, threads: int, runs: int) -> Iterator[Row]:
+def client_rows(model: Path, server: Path | None, where: Where, runs: int) -> Iterator[Row]:
     """Tokens a second that all clients together are written, behind prompts that nobody has read before."""
     for clients in CLIENTS:
         with (
-            engine_with(model, CONTEXT_TOKENS, threads, clients) as engine,
-            _server(server, model, threads, clients) as address,
+            engine_with(model, CONTEXT_TOKENS, where, clients) as engine,
+            _server(server, model, where, clients) as address,
         ):
             asks = [partial(_ask_ours, engine), *([partial(_ask_server, address)] if address else [])]
             ours, theirs, *_ = [*_rates(asks, _prompts(engine, clients * (runs + 1)), clients), []]
@@ -91,14 +91,14 @@ def _ask_server(address: str, prompt: Sequence[int]) -> int:
 
 
 @contextmanager
-def _server(program: Path | None, model: Path, threads: int, slots: int) -> Iterator[str]:
+def _server(program: Path | None, model: Path, where: Where, slots: int) -> Iterator[str]:
     """The address of a llama-server; empty where there is no such program."""
     if program is None:
         yield ""
         return
     port = free_port()
     command = [
-        str(program), "-m", str(model), "--port", str(port), "-np", str(slots), "-t", str(threads),
+        str(program), "-m", str(model), "--port", str(port), "-np", str(slots), *where.options,
         "-c", str(CONTEXT_TOKENS), "--no-webui",
     ]  # fmt: skip
     with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as process:

@@ -14,27 +14,46 @@ from pathlib import Path
 from localchat.engine.events import Done, Usage
 from localchat.engine.process import EngineProcess
 from localchat.engine.store import NO_STORE, Store
-from localchat.llama.placement import SLOTS, Placement
+from localchat.gguf_file import read_header
+from localchat.llama.placement import SLOTS, Placement, Share
+from localchat.plan.facts import shape_of
 from localchat.sampling import Sampling
 
 CONTEXT_TOKENS, PROMPT_TOKENS, WRITTEN_TOKENS = 2048, 512, 128
 WRITTEN = Sampling(temperature=0, max_tokens=WRITTEN_TOKENS, speculate=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What computes: threads of the processor, or one device that has the whole model."""
+
+    threads: int
+    device: str = ""
+
+    def shares(self, model: Path) -> tuple[Share, ...]:
+        """All layers and the output, if it is a device."""
+        return (Share(self.device, shape_of(read_header(model)).layers + 1),) if self.device else ()
+
+    @property
+    def options(self) -> list[str]:
+        """The same for llama.cpp's own programs."""
+        return ["-t", str(self.threads), "-dev", self.device or "none", "-ngl", "999" if self.device else "0"]
+
+
 @contextmanager
-def engine_on_cpu(model: Path, threads: int) -> Iterator[EngineProcess]:
-    """An engine that has the model in main memory, and one conversation at a time, as llama-bench does."""
-    with engine_with(model, CONTEXT_TOKENS, threads, slots=1) as engine:
+def engine_alone(model: Path, where: Where) -> Iterator[EngineProcess]:
+    """An engine that has one conversation at a time, as llama-bench does."""
+    with engine_with(model, CONTEXT_TOKENS, where, slots=1) as engine:
         yield engine
 
 
 @contextmanager
 def engine_with(
-    model: Path, context: int, threads: int, slots: int = SLOTS, store: Store = NO_STORE
+    model: Path, context: int, where: Where, slots: int = SLOTS, store: Store = NO_STORE
 ) -> Iterator[EngineProcess]:
     """The same with more to choose."""
     with tempfile.TemporaryDirectory() as folder:
-        placement = Placement(context, threads, PROMPT_TOKENS, "f16", slots=slots)
+        placement = Placement(context, where.threads, PROMPT_TOKENS, "f16", where.shares(model), slots=slots)
         with EngineProcess(model, placement, Path(folder) / "engine.log", store=store) as engine:
             yield engine
 
@@ -61,18 +80,18 @@ def reply(engine: EngineProcess, prompt: Sequence[int], sampling: Sampling = WRI
     raise AssertionError("a reply ends with Done")
 
 
-def rates(model: Path, threads: int) -> tuple[float, float]:
+def rates(model: Path, where: Where) -> tuple[float, float]:
     """Tokens a second of reading a prompt, and of writing behind it, as llama-bench measures.
 
     Each has a process of its own, which reads once before the reading: one that has computed for long is slower by
     some hundredths than one that had to load first.
     """
     once = replace(WRITTEN, max_tokens=1)
-    with engine_on_cpu(model, threads) as engine:
+    with engine_alone(model, where) as engine:
         other, prompt = prompts(engine, 2)
         reply(engine, other, once)
         reading = reply(engine, prompt, once).prompt_tokens_per_second
-    with engine_on_cpu(model, threads) as engine:
+    with engine_alone(model, where) as engine:
         return reading, reply(engine, prompt).tokens_per_second
 
 
@@ -82,7 +101,7 @@ class LlamaBench:
 
     program: Path
     model: Path
-    threads: int
+    where: Where
 
     def readings(self, lengths: Sequence[int], depth: int, runs: int) -> list[list[float]]:
         """For each length tokens a second of each run; what is before them is computed once."""
@@ -97,6 +116,6 @@ class LlamaBench:
         return self.readings([read], 0, 1)[0][0], self.writing(written, read)
 
     def _rates(self, runs: int, *tests: str) -> list[list[float]]:
-        command = [str(self.program), "-m", str(self.model), "-t", str(self.threads), "-r", str(runs), "-o", "json"]
-        done = subprocess.run([*command, "-ngl", "0", *tests], capture_output=True, check=True, text=True)
+        command = [str(self.program), "-m", str(self.model), *self.where.options, "-r", str(runs), "-o", "json"]
+        done = subprocess.run([*command, *tests], capture_output=True, check=True, text=True)
         return [[float(rate) for rate in test["samples_ts"]] for test in json.loads(done.stdout)]

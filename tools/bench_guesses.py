@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from bench_engine import WRITTEN, engine_on_cpu
+from bench_engine import WRITTEN, Where, engine_alone
 from bench_rows import Row, paired
 
 from localchat.engine.events import Done, Piece
@@ -25,9 +25,9 @@ TASKS = {
 GUESSING = ("guessing", "without")
 
 
-def guess_rows(model: Path, threads: int, runs: int) -> Iterator[Row]:
+def guess_rows(model: Path, where: Where, runs: int) -> Iterator[Row]:
     """Tokens a second with guesses and without; the texts must be the same."""
-    with engine_on_cpu(model, threads) as engine:
+    with engine_alone(model, where) as engine:
         for task, text in TASKS.items():
             prompt = engine.tokenize([text])[0]
             _written(engine, prompt, speculate=True)

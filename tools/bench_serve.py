@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench_clients import free_port, server_ready
-from bench_engine import engine_with
+from bench_engine import Where, engine_with
 from bench_rows import Row, in_turn, paired
 
 from localchat.chat import prompt_for
@@ -59,7 +59,7 @@ def serve_rows(model: Path, llama_server: Path | None, threads: int, runs: int) 
     with (
         _ours(model, threads) as ours,
         _theirs(llama_server, model, threads) as theirs,
-        engine_with(model, CONTEXT_TOKENS, threads, SLOTS) as engine,
+        engine_with(model, CONTEXT_TOKENS, Where(threads), SLOTS) as engine,
     ):
         end = engine.loaded.special_tokens.get(engine.loaded.eos)
         asking = _Asking(end)

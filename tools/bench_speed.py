@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bench_engine import CONTEXT_TOKENS, PROMPT_TOKENS, WRITTEN_TOKENS, engine_on_cpu, prompts, reply
+from bench_engine import CONTEXT_TOKENS, PROMPT_TOKENS, WRITTEN_TOKENS, Where, engine_alone, prompts, reply
 from bench_rows import PREDICTIONS, Row
 
 from localchat.gguf_file import read_header
@@ -33,7 +33,7 @@ def speed_rows(models: Iterable[Path], runs: int) -> Iterator[Row]:
         use = on_host(shape_of(model), option, nothing).uses[-1]
         reads = reads_of(shape_of(model), use, PROMPT_TOKENS + WRITTEN_TOKENS // 2, "f16")
         predicted, actual = [], []
-        with engine_on_cpu(path, threads) as engine:
+        with engine_alone(path, Where(threads)) as engine:
             texts = prompts(engine, runs + 1)
             reply(engine, texts.pop())  # the first one pages the weights in
             for text in texts:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench_engine import LlamaBench, engine_with, prompts_of, reply
+from bench_engine import LlamaBench, Where, engine_with, prompts_of, reply
 from bench_rows import BESIDE_LLAMA_CPP, Row
 
 from localchat.engine.process import EngineProcess
@@ -21,14 +21,14 @@ SHORT = Sampling(temperature=0, max_tokens=4)
 AGAIN = ("from disk", "read again")
 
 
-def turn_rows(model: Path, threads: int, runs: int, alone: LlamaBench | None) -> Iterator[Row]:
+def turn_rows(model: Path, where: Where, runs: int, alone: LlamaBench | None) -> Iterator[Row]:
     """Milliseconds to the first token; llama-bench reads as many new tokens behind a cache that is filled already.
 
     The conversation is read once, which takes minutes with a large model; each run then asks something else behind it.
     """
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder, BUDGET_BYTES, "benchmark")
-        with engine_with(model, CONTEXT_TOKENS, threads, store=store) as engine:
+        with engine_with(model, CONTEXT_TOKENS, where, store=store) as engine:
             [talk] = prompts_of(engine, [TURN_TOKENS], runs)
             read = _first(engine, talk)
             news = [prompts_of(engine, NEW_TOKENS, run) for run in range(runs)]
@@ -36,7 +36,7 @@ def turn_rows(model: Path, threads: int, runs: int, alone: LlamaBench | None) ->
         bare = alone.readings(NEW_TOKENS, TURN_TOKENS, runs) if alone else [[] for _ in NEW_TOKENS]
         restored = []
         for _ in range(runs):
-            with engine_with(model, CONTEXT_TOKENS, threads, store=store) as engine:
+            with engine_with(model, CONTEXT_TOKENS, where, store=store) as engine:
                 restored.append(_first(engine, talk))
     for new, ours, rates in zip(NEW_TOKENS, zip(*second, strict=True), bare, strict=True):
         theirs = [new / rate for rate in rates]

@@ -7,6 +7,8 @@ predictions of speed and of memory beside what happens.
                                                              by itself
                  [--model FILE.gguf]                         what to decode with; SmolLM2 by itself, and for speed also
                                                              the checkpoint in several types
+                 [--device NAME]                             for decode and engine: has the whole model, such as CUDA0;
+                                                             the processor computes by itself
                  [--rpc HOST:PORT]                           for memory: loads over such devices as well
                  [--rate BYTES] [--quantize-seconds N]       for pull: what the Hub sends a second, by itself so much
                                                              that it takes as long as quantizing; that, if it is known
@@ -39,7 +41,7 @@ from pathlib import Path
 import psutil
 from bench_chaos import chaos_rows
 from bench_clients import client_rows
-from bench_engine import PROMPT_TOKENS, WRITTEN_TOKENS, LlamaBench, rates
+from bench_engine import PROMPT_TOKENS, WRITTEN_TOKENS, LlamaBench, Where, rates
 from bench_guesses import guess_rows
 from bench_kernels import KERNEL_TYPES, kernel_rows
 from bench_memory import MEMORY, MEMORY_TYPES, memory_rows, misses
@@ -126,11 +128,10 @@ def _measured(command: Sequence[str]) -> tuple[float, int]:
 # Decoding
 
 
-def decode_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:
+def decode_rows(model: Path, tools: Tools, where: Where, runs: int) -> Iterator[Row]:
     """Reading a prompt and writing behind it, tokens a second, at the same threads; nothing is guessed."""
-    threads = usable_cores()
-    bench = LlamaBench(tools.bench, model, threads) if tools.bench else None
-    ways = [lambda _run: rates(model, threads)]
+    bench = LlamaBench(tools.bench, model, where) if tools.bench else None
+    ways = [lambda _run: rates(model, where)]
     ways += [lambda _run: bench.rates(PROMPT_TOKENS, WRITTEN_TOKENS)] if bench else []
     ours, theirs, *_ = [*in_turn(ways, runs), []]
     names = (f"read {PROMPT_TOKENS} tokens", f"write {WRITTEN_TOKENS} tokens behind {PROMPT_TOKENS}")
@@ -138,16 +139,15 @@ def decode_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:
         yield paired(name, "tokens/s", [pair[which] for pair in ours], [pair[which] for pair in theirs])
 
 
-def engine_rows(model: Path, tools: Tools, runs: int) -> Iterator[Row]:
+def engine_rows(model: Path, tools: Tools, where: Where, runs: int) -> Iterator[Row]:
     """All that the engine must show: rates, clients at once, turns, guesses, and what must hold whatever happens."""
-    threads = usable_cores()
-    yield from decode_rows(model, tools, runs)
-    yield from client_rows(model, tools.server, threads, runs)
-    alone = LlamaBench(tools.bench, model, threads) if tools.bench else None
-    yield from turn_rows(model, threads, runs, alone)
-    yield from guess_rows(model, threads, runs)
-    if model.stat().st_size < SMALL_BYTES:  # a large one would take hours
-        yield from chaos_rows(model, threads)
+    yield from decode_rows(model, tools, where, runs)
+    yield from client_rows(model, tools.server, where, runs)
+    alone = LlamaBench(tools.bench, model, where) if tools.bench else None
+    yield from turn_rows(model, where, runs, alone)
+    yield from guess_rows(model, where, runs)
+    if where.device or model.stat().st_size < SMALL_BYTES:  # a large one would take hours on a processor
+        yield from chaos_rows(model, where)
 
 
 # Asking
@@ -175,12 +175,13 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
         _found(options.llama_cpp, "llama-server"), options.converter, options.converter_python,
     )  # fmt: skip
     tests: list[str] = options.tests or ["convert", "decode"]
+    where = Where(usable_cores(), options.device)
     if "decode" in tests:
         model = options.model or _smollm2()
         print(f"decode: {read_header(model).quant}, {usable_cores()} threads", file=sys.stderr)
-        yield from decode_rows(model, tools, options.runs)
+        yield from decode_rows(model, tools, where, options.runs)
     if "engine" in tests:
-        yield from engine_rows(options.model or _smollm2(), tools, options.runs)
+        yield from engine_rows(options.model or _smollm2(), tools, where, options.runs)
     if "serve" in tests:
         yield from serve_rows(options.model or _smollm2(), tools.server, usable_cores(), options.runs)
     if "soak" in tests:
@@ -258,6 +259,7 @@ def main() -> None:
     add("--size", choices=SHAPES)
     add("--layers", type=int)
     add("--model", type=Path)
+    add("--device", default="")
     add("--rpc", action="append", default=[], metavar="HOST:PORT")
     add("--type", action="append", choices=KERNEL_TYPES)
     add("--weights", type=float, default=100.0)
