@@ -71,6 +71,8 @@ class Facts:
     """That reading all of them takes, estimated."""
     context_tokens: int = 0
     """Prompt and reply together."""
+    beside: int = 0
+    """Other conversations that the same engine answers, or answered while this reply was written."""
     unused_gpu: str = ""
     """One that is there and that this build of llama.cpp does not use."""
     now: Conditions = field(default_factory=Conditions)
@@ -143,6 +145,14 @@ def _others(facts: Facts) -> str | None:
     return sentence if threads >= facts.plan.threads else f"{sentence}, which leaves {threads} for the model"
 
 
+def _beside(facts: Facts) -> str | None:
+    if not facts.is_slow or not facts.beside:
+        return None
+    if facts.beside == 1:
+        return "another conversation is answered at the same time"
+    return f"{facts.beside} other conversations are answered at the same time"
+
+
 def _battery(facts: Facts) -> str | None:
     return "the machine runs on its battery" if facts.is_slow and facts.now.on_battery else None
 
@@ -197,5 +207,5 @@ def _large(facts: Facts) -> str | None:
 
 # What stops the work comes first, then what will pass, then what stays as long as the model is loaded like this.
 CAUSES: tuple[Callable[[Facts], str | None], ...] = (
-    _memory, _cold, _reading, _others, _battery, _power, _clock, _long, _spilled, _unused, _unknown, _large,
+    _memory, _cold, _reading, _others, _beside, _battery, _power, _clock, _long, _spilled, _unused, _unknown, _large,
 )  # fmt: skip

@@ -99,6 +99,9 @@ TABLE: dict[str, tuple[Facts, str | None]] = {
         with_conditions(SLOW, other_cores=1.34, memory_stall=0.5),
         "memory is short: programs wait for it 50% of the time",
     ),
+    "another conversation": (replace(SLOW, beside=1), "another conversation is answered at the same time"),
+    "several conversations": (replace(SLOW, beside=3), "3 other conversations are answered at the same time"),
+    "another conversation that is not felt": (replace(FINE, beside=1), None),
     "the battery": (with_conditions(SLOW, on_battery=True), "the machine runs on its battery"),
     "a profile": (with_conditions(SLOW, saves_power=True), "the machine is set to save power"),
     "heat": (

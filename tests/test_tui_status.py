@@ -239,6 +239,24 @@ def test_the_best_that_was_seen_is_what_is_expected() -> None:
     assert judge.end(usage(101), course, 9.0) == "30.0 tokens/s were seen here before; what holds it back is not known"
 
 
+async def test_a_reply_beside_another_is_slow_because_of_it_though_the_other_ended_first() -> None:
+    ticks = itertools.count()
+    status = Status(look=lambda: CALM, clock=lambda: next(ticks) * 0.25)  # four tokens a second
+    async with Bench(status).run_test(size=(200, 24)):
+        status.take(running())
+        status.situation = Situation("thinking", "busy")
+        status.beside = 1
+        status.hear(LEDGER)
+        status.beside = 0
+        for count in range(1, 41):
+            status.hear(Piece("x", count))
+        status.on_status_looked(Status.Looked(CALM, None))
+        status.hear(Done("stop", usage(41)))
+        assert shown(status).endswith("slow: another conversation is answered at the same time")
+        status.hear(LEDGER)
+        assert status.course.beside == 0
+
+
 def test_a_first_reply_is_one_after_each_load() -> None:
     judge, course = slow_judge()
     cold = Conditions(disk_stall=0.6)

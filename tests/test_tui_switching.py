@@ -18,6 +18,7 @@ from localchat.tui.note import Note
 from localchat.tui.pace import paced, seldom
 from localchat.tui.prompt import Prompt
 from localchat.tui.replies import Replies
+from localchat.tui.status import Status
 from localchat.tui.title import Title
 
 
@@ -69,6 +70,7 @@ async def test_two_conversations_are_answered_at_once() -> None:
         await wait_until(lambda: len(bubbles(pilot)) == 2 and bubbles(pilot)[0] == ("user", "second"))
         assert len(slow.prompts) == 2
         assert len(screen(pilot).query_one(Replies).all) == 2
+        assert screen(pilot).query_one(Status).course.beside == 1
 
 
 async def test_the_end_of_a_reply_elsewhere_is_told_and_kept() -> None:

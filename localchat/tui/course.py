@@ -40,6 +40,8 @@ class Course:
     tokens_per_second: float = 0.0
     """To be shown; 0 while it is not known."""
     shown_at: float = 0.0
+    beside: int = 0
+    """The most other conversations that were answered meanwhile."""
 
     @property
     def tokens(self) -> int:
@@ -61,6 +63,11 @@ def followed(course: Course, event: TurnEvent, at: float) -> Course:
             rate = usage.prompt_tokens_per_second if is_much else 0.0
             return replace(course, phase="rest", read_rate=rate or course.read_rate)
     return course
+
+
+def accompanied(course: Course, others: int) -> Course:
+    """The course when so many other conversations are answered."""
+    return replace(course, beside=max(course.beside, others))
 
 
 def ticked(course: Course, at: float) -> Course:

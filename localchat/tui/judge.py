@@ -82,6 +82,7 @@ class Judge:
             reading_tokens=course.reading_tokens,
             reading_seconds=course.reading_seconds,
             context_tokens=context_tokens,
+            beside=course.beside,
             unused_gpu=self.unused_gpu or "",
             now=self.conditions,
         )

@@ -26,7 +26,7 @@ from localchat.errors import LocalchatError
 from localchat.plan.hardware import Hardware
 from localchat.prompt.ledger import Ledger
 from localchat.slowness import Conditions
-from localchat.tui.course import Course, followed, ticked
+from localchat.tui.course import Course, accompanied, followed, ticked
 from localchat.tui.judge import Judge
 from localchat.tui.services import Running
 from localchat.tui.situation import Situation, after
@@ -44,6 +44,8 @@ class Status(Widget):
     course = reactive(Course())
     slow = reactive("")
     """Why it is slow; empty where it is not."""
+    beside = 0
+    """How many other conversations are answered now."""
 
     @dataclass
     class Looked(Message):
@@ -72,7 +74,8 @@ class Status(Widget):
     def hear(self, event: TurnEvent) -> None:
         """Something happened in the turn that is shown."""
         at = self._clock()
-        self.situation, self.course = after(self.situation, event), followed(self.course, event, at)
+        self.situation = after(self.situation, event)
+        self.course = accompanied(followed(self.course, event, at), self.beside)
         if isinstance(event, Ledger):
             self.slow = self._judge.begin()
         elif isinstance(event, Done):

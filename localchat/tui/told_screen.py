@@ -105,7 +105,7 @@ class ToldScreen(Screen[None]):
     @on(told.Retitled)
     def show_title(self) -> None:
         """The title of the conversation, and that others are being answered."""
-        others = self.conversing.busy_elsewhere
+        others = self.query_one(Status).beside = self.conversing.busy_elsewhere
         with self.conversing.telling():
             title = self.conversing.desk.title
             self.query_one(Title).text = f"{title}  ·  {others} more being written" if others else title
