@@ -134,9 +134,11 @@ def _loaded(path: Path) -> ctypes.CDLL:
 def ggml(signatures: Signatures) -> SimpleNamespace:
     """Functions of ggml by name, with the type of their result and those of their arguments.
 
-    They lie in two libraries. Raises LocalchatError where one cannot be loaded or has not what is asked for.
+    They are looked for where libllama finds its own: installed under several names, a library that is loaded by another
+    one is there twice, and what one of them registers the other does not know. Windows does not look that far, and has
+    one name for each. Raises LocalchatError where a library cannot be loaded or has not what is asked for.
     """
-    libraries = [load_library("ggml"), load_library("ggml-base")]
+    libraries = [load_library(name) for name in (("ggml", "ggml-base") if sys.platform == "win32" else ("llama",))]
     found = SimpleNamespace()
     for name, (result, arguments) in signatures.items():
         owner = next((library for library in libraries if hasattr(library, name)), None)
