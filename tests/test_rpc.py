@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -130,3 +132,25 @@ def test_nothing_is_loaded_where_there_is_nothing_to_make_known(monkeypatch: pyt
 def test_the_real_child_says_why_a_server_cannot_be_had() -> None:
     with refused():
         devices((closed_address(),))
+
+
+LOADED_ONCE = """
+from localchat.llama.devices import buffer_names, list_devices
+from localchat.llama.model import start
+
+start()
+list_devices()
+buffer_names([])
+with open("/proc/self/maps") as maps:
+    names = {line.split("/")[-1].strip() for line in maps if "/libggml" in line or "/libllama" in line}
+print(*sorted(name.split(".")[0] for name in names))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is loaded is listed as Linux does")
+def test_devices_are_asked_of_the_libraries_that_llama_cpp_itself_uses() -> None:
+    """Each lies there under several names, and by another name it would be loaded again, with devices of its own."""
+    done = subprocess.run([sys.executable, "-c", LOADED_ONCE], capture_output=True, check=True, text=True)
+    names = done.stdout.split()
+    assert {"libggml", "libggml-base", "libllama"} <= set(names)
+    assert len(names) == len(set(names))
