@@ -178,7 +178,7 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
     where = Where(usable_cores(), options.device)
     if "decode" in tests:
         model = options.model or _smollm2()
-        print(f"decode: {read_header(model).quant}, {usable_cores()} threads", file=sys.stderr)
+        print(f"decode: {read_header(model).quant}, {where.device or f'{where.threads} threads'}", file=sys.stderr)
         yield from decode_rows(model, tools, where, options.runs)
     if "engine" in tests:
         yield from engine_rows(options.model or _smollm2(), tools, where, options.runs)

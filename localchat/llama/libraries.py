@@ -134,9 +134,9 @@ def _loaded(path: Path) -> ctypes.CDLL:
 def ggml(signatures: Signatures) -> SimpleNamespace:
     """Functions of ggml by name, with the type of their result and those of their arguments.
 
-    They are looked for where libllama finds its own: installed under several names, a library that is loaded by another
-    one is there twice, and what one of them registers the other does not know. Windows does not look that far, and has
-    one name for each. Raises LocalchatError where a library cannot be loaded or has not what is asked for.
+    They are looked for through libllama, in the libraries that it has loaded: these lie there under several names, and
+    by another one they would be loaded again, with a list of devices of their own. Windows has one name for each, and
+    looks in no other library. Raises LocalchatError where one cannot be loaded or has not what is asked for.
     """
     libraries = [load_library(name) for name in (("ggml", "ggml-base") if sys.platform == "win32" else ("llama",))]
     found = SimpleNamespace()
