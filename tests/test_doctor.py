@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from gguf.constants import GGMLQuantizationType
 from tiny import refused
 
 from localchat.child import ChildDied
-from localchat.doctor import build, terminal
+from localchat.doctor import build, counting, terminal, trial
 from localchat.doctor import examine as examining
 from localchat.doctor.build import check_backend, check_gpus, check_libraries, check_products, check_version
 from localchat.doctor.examine import examine
@@ -25,6 +26,7 @@ from localchat.llama import computing, importing
 from localchat.llama.devices import Build, Device
 from localchat.llama.graphs import made_up
 from localchat.llama.libraries import install_command, reinstall_command
+from localchat.llama.placement import HOST
 from localchat.plan.hardware import Hardware, Memory, Processor, UnusedGpu
 
 GIB = 1 << 30
@@ -42,6 +44,7 @@ def only(findings: list[Finding]) -> Finding:
 def test_the_installation_of_the_tests_is_sound() -> None:
     states = {finding.name: finding.state for finding in examine()}
     assert states["llama-cpp-python"] == states["libraries"] == states["backend"] == states["arithmetic"] == "ok"
+    assert states["engine"] == "ok"
     assert {"GPU", "memory", "disk", "home", "history", "settings", "models", "terminal", "quantizers"} <= set(states)
 
 
@@ -101,6 +104,40 @@ def test_a_product_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     )
     with refused("1 tokens with Q4_K weights"):
         computing._reply({})
+
+
+def test_a_small_model_is_asked_on_the_processor_and_on_each_device() -> None:
+    gone = Device("CUDA9", "RTX 3060", "gpu", "CUDA", 12 * GIB, 11 * GIB)
+    sound, broken = trial.check_answers(replace(HARDWARE, devices=(gone,)))
+    assert (sound.name, sound.state, sound.fix) == ("engine", "ok", "")
+    assert broken.state == "broken"
+    assert "does not load on CUDA9" in broken.sentence
+
+
+def test_an_answer_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    question = {"place": HOST, "folder": str(tmp_path)}
+    assert trial._reply(question) == {"is_right": True}
+    good = counting.made_up
+    monkeypatch.setattr(counting, "made_up", lambda *shape: np.full_like(good(*shape), 0xFF))  # not numbers
+    assert trial._reply(question) == {"is_right": False}
+
+
+@pytest.mark.parametrize(
+    ("died", "words"),
+    [(ChildDied("it crashed (SIGSEGV)", "report it"), "ends the engine: it crashed (SIGSEGV)"), (None, "wrongly")],
+)
+def test_a_build_on_which_no_model_answers_is_broken(
+    monkeypatch: pytest.MonkeyPatch, died: ChildDied | None, words: str
+) -> None:
+    def asked(*_: object) -> dict[str, bool]:
+        if died:
+            raise died
+        return {"is_right": False}
+
+    monkeypatch.setattr(trial, "ask", asked)
+    found = only(trial.check_answers(HARDWARE))
+    assert (found.state, found.fix) == ("broken", reinstall_command())
+    assert words in found.sentence
 
 
 def test_the_child_that_loads_them_really_loads_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

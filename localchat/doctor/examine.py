@@ -12,6 +12,7 @@ from localchat.doctor.finding import Finding
 from localchat.doctor.kernels import check_kernels
 from localchat.doctor.machine import check_disk, check_memory, check_power
 from localchat.doctor.terminal import check_terminal
+from localchat.doctor.trial import check_answers
 from localchat.errors import LocalchatError
 from localchat.plan.detect import detect
 from localchat.plan.unused import unset_command
@@ -47,6 +48,7 @@ def _machine(home: Path) -> list[Finding]:
     hardware = detect(home)
     checks: list[Check] = [
         lambda: check_gpus(hardware),
+        lambda: check_answers(hardware),
         lambda: check_memory(hardware),
         lambda: check_disk(hardware, home),
         lambda: check_power(hardware),
