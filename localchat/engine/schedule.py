@@ -190,8 +190,8 @@ class Schedule:
         if writing and not self._pace.step_seconds:
             return shares  # how long writing takes alone decides how much is read beside it
         is_short = bool(writing) or self._was_aborted  # in small steps, what is broken off often gets on all the same
-        room = self._pace.slice_tokens(are_others_writing=is_short, crowd=len(reading) / max(1, len(writing)))
-        room = min(room, self._context.batch - len(shares))
+        crowd = len(reading) / max(1, len(writing))
+        room = self._pace.slice_tokens(are_others_writing=is_short, crowd=crowd, beside=len(shares))
         ends = self._ending(reading, min(room, self._context.outputs - len(shares)))
         if ends:
             return [*shares, *(share_of(job, job.pending) for job in ends)]
