@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from localchat.engine.busy import Moment, now, other_cores
 from localchat.engine.events import Done, Piece, Reason, TokenProbability, Usage
-from localchat.engine.lookup import Costs, Lookup
+from localchat.engine.lookup import Lookup, Offer
 from localchat.engine.slots import Slot
 from localchat.engine.writer import Writer
 from localchat.llama.model import Model
@@ -90,10 +90,10 @@ class Job(Task):
             self.tokens.append(token)
         return self._piece(text) if text else None
 
-    def guess(self) -> list[int]:
-        """Tokens that may follow, where it pays to try them."""
+    def offer(self) -> Offer:
+        """Tokens that may follow the next one's."""
         most = self.limit - self.writer.tokens - 1
-        return self.lookup.guess(self.tokens, most) if self.sampling.speculate else []
+        return self.lookup.offer(self.tokens, most) if self.sampling.speculate else Offer()
 
     def may_guess(self, count: int) -> bool:
         """May so many tokens behind the next one be tried?"""
@@ -126,13 +126,11 @@ class Job(Task):
         return Piece(text, self.writer.tokens, found)
 
 
-def new_job(
-    number: int, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str], model: Model, costs: Costs
-) -> Job:
+def new_job(number: int, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str], model: Model) -> Job:
     """A job for this prompt. Raises LocalchatError where the sampling cannot be."""
     return Job(
         number=number, tokens=list(tokens), prompt_tokens=len(tokens), sampling=sampling,
-        writer=Writer(model, stops), sampler=Sampler(model, sampling), lookup=Lookup(costs),
+        writer=Writer(model, stops), sampler=Sampler(model, sampling), lookup=Lookup(),
     )  # fmt: skip
 
 

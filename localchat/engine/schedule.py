@@ -53,7 +53,7 @@ class Schedule:
     def add(self, number: int, tokens: Sequence[int], sampling: Sampling, stops: Sequence[str]) -> None:
         """A reply to this prompt is wanted. Raises LocalchatError where it cannot be."""
         self._check(tokens)
-        job = new_job(number, tokens, sampling, stops, self._model, self._guessing.costs)
+        job = new_job(number, tokens, sampling, stops, self._model)
         room = self._context.tokens - len(tokens)
         job.limit = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
         self._waiting.append(job)
