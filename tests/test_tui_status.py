@@ -219,9 +219,15 @@ OTHERS = "other programs use 1.3 of 2 cores"
 def test_a_reason_stays_while_a_single_look_finds_none() -> None:
     judge, course = slow_judge()
     assert judge.see(BUSY, course, 0, 1.0) == OTHERS
-    quick = replace(course, tokens_per_second=10.0)
-    assert judge.see(CALM, quick, 0, 3.0) == OTHERS
-    assert judge.see(CALM, quick, 0, 5.0) == ""
+    quicker = replace(course, tokens_per_second=9.0)
+    assert judge.see(CALM, quicker, 0, 3.0) == OTHERS
+    assert judge.see(CALM, quicker, 0, 5.0) == ""
+
+
+def test_a_reason_goes_at_once_where_it_is_as_fast_as_predicted() -> None:
+    judge, course = slow_judge()
+    assert judge.see(BUSY, course, 0, 1.0) == OTHERS
+    assert judge.see(CALM, replace(course, tokens_per_second=10.0), 0, 3.0) == ""
 
 
 def test_the_end_of_a_reply_is_judged_by_what_the_engine_measured() -> None:

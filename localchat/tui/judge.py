@@ -18,7 +18,7 @@ PATIENCE_LOOKS = 2  # so many looks in a row must find nothing before a reason i
 
 
 class Judge:
-    """Says why the reply at hand is slow. A reason that was given stays while single looks find none."""
+    """Says why the reply at hand is slow. A reason stays while single looks find none, but not beside a good rate."""
 
     def __init__(self) -> None:
         self.plan: Plan | None = None
@@ -55,7 +55,7 @@ class Judge:
         rate = course.tokens_per_second if course.tokens >= ENOUGH_TOKENS else None
         found = self._why(course, rate or None, context_tokens, at)
         self._misses = 0 if found else self._misses + 1
-        if found or self._misses >= PATIENCE_LOOKS:
+        if found or self._misses >= PATIENCE_LOOKS or self._is_fast(rate):
             self._reason = found
         return self._reason
 
@@ -68,6 +68,11 @@ class Judge:
         self._reason = self._why(ended, rate or None, usage.prompt_tokens + usage.completion_tokens, at)
         self._replies, self._best_rate = self._replies + 1, max(self._best_rate, rate)
         return self._reason
+
+    def _is_fast(self, rate: float | None) -> bool:
+        """Is it as fast as was predicted?"""
+        expected = self.plan.tokens_per_second if self.plan else None
+        return bool(rate and expected and rate >= expected)
 
     def _why(self, course: Course, rate: float | None, context_tokens: int, at: float) -> str:
         if self.plan is None:
