@@ -121,6 +121,23 @@ async def test_another_model_takes_over_without_an_error_and_the_reply_is_kept()
         await wait_until(lambda: bubbles(pilot)[-1] == ("assistant", "Hello **you**"))
 
 
+async def test_what_an_ended_reply_said_a_moment_ago_is_not_shown_as_another_one() -> None:
+    first, second = install_fake("parrot"), install_fake("raven")
+    fake = FakeServices([endless(), ScriptedEngine(HELLO)])
+    async with fake.app(first).run_test() as pilot:
+        await ready(pilot)
+        await say(pilot, "tale")
+        await wait_until(lambda: len(bubbles(pilot)) == 2)
+        replies = screen(pilot).query_one(Replies)
+        (writing,) = replies.all
+        screen(pilot).conversing.load(second)
+        replies.post_message(Replies.Said(writing, Piece("late")))
+        await wait_until(lambda: fake.loads == ["parrot", "raven"] and state(pilot) == "ready")
+        await say(pilot, "Hi")
+        await wait_until(lambda: bubbles(pilot)[-1] == ("assistant", "Hello **you**"))
+        assert [role for role, _ in bubbles(pilot)] == ["user", "assistant", "user", "assistant"]
+
+
 async def test_a_question_asked_while_the_model_loads_is_answered_when_it_is_ready() -> None:
     fake = FakeServices([ScriptedEngine(HELLO)])
     async with fake.app(None).run_test() as pilot:

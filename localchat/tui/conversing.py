@@ -223,6 +223,8 @@ class Conversing(Widget):
     def _hear_said(self, message: Replies.Said) -> None:
         message.stop()
         writing, event = message.writing, message.event
+        if writing.is_abandoned:
+            return
         writing.hear(event)
         if isinstance(event, Ledger):
             self._note_dropped(writing, event)

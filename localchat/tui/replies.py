@@ -77,6 +77,8 @@ class Replies(Widget):
         for number in self._ongoing:
             self.query_one(Turn).abandon(number)
         abandoned, self._ongoing = self.all, {}
+        for writing in abandoned:
+            writing.is_abandoned = True  # what it said a moment ago is still on its way
         return abandoned
 
     @on(Turn.Said)

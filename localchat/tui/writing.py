@@ -39,6 +39,8 @@ class Writing:
     model: str
     situation: Situation = THINKING
     text: str = ""
+    is_abandoned: bool = False
+    """Is nothing more to be heard of it?"""
 
     def hear(self, event: TurnEvent) -> None:
         """Take note of an event."""
