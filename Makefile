@@ -33,8 +33,9 @@ CACHE = $(if $(filter cpu metal,$(BACKEND)$(AMX)),,--no-cache-dir)
 chat: $(VENV)/.installed
 	$(VENV)/bin/localchat
 
+# Where Python may not keep what it compiled, each of the hundreds of processes of the tests would compile it again.
 test: check
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: $(VENV)/.developer
 	$(VENV)/bin/ruff format --check --quiet .

@@ -89,9 +89,21 @@ def test_a_download_that_is_cut_goes_on_by_itself(
     hub.cut_after(CHUNK_BYTES + 1000)
     fetched(folder)
     last = (chatml / FIRST).stat().st_size - 1
-    assert ranges(hub) == [f"bytes=0-{last}", f"bytes={CHUNK_BYTES}-{last}"]
+    assert ranges(hub) == [f"bytes=0-{last}", f"bytes={CHUNK_BYTES + 1000}-{last}"]
     assert (folder / FIRST).read_bytes() == (chatml / FIRST).read_bytes()
     assert pauses == [1]
+
+
+@pytest.mark.usefixtures("pauses")
+def test_connections_that_are_always_cut_early_bring_a_file_all_the_same(
+    hub: TrickyHub, folder: Path, chatml: Path
+) -> None:
+    repo, file = repo_and_file()
+    hub.cut_after(CHUNK_BYTES // 7)
+    for _ in fetch(repo, file, folder):
+        hub.cut_after(CHUNK_BYTES // 7)
+    assert (folder / FIRST).read_bytes() == (chatml / FIRST).read_bytes()
+    assert len(ranges(hub)) > ATTEMPTS, "each brought something"
 
 
 def test_a_download_that_was_stopped_goes_on_next_time(hub: TrickyHub, folder: Path, chatml: Path) -> None:

@@ -64,7 +64,7 @@ async def mark(pilot: Pilot[None], text: str) -> None:
     transcript.focus()
     await pilot.pause()
     await pilot.press("end")
-    for _ in bubbles(pilot):
+    for _ in range(1000):  # a message that is longer than the screen is scrolled through first
         await pilot.pause()
         if transcript.marked is not None and transcript.marked.text == text:
             return

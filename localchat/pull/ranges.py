@@ -109,7 +109,7 @@ def _body(repo: Repo, file: RemoteFile, start: int, end: int) -> Iterator[bytes]
         if not is_whole and response.headers.get("Content-Range") != expected:
             raise LocalchatError(f"the server sent other bytes of {file.name} than asked for", "try again later")
         skipped, left = start if is_whole else 0, end - start
-        for chunk in response.iter_raw(CHUNK_BYTES):
+        for chunk in _chunks(response):
             useful, skipped = chunk[skipped:], max(0, skipped - len(chunk))
             if len(useful) > left and not is_whole:
                 raise LocalchatError(f"the server sent more of {file.name} than asked for", "try again later")
@@ -119,6 +119,21 @@ def _body(repo: Repo, file: RemoteFile, start: int, end: int) -> Iterator[bytes]
             if left <= 0:
                 return
         raise _Again(LocalchatError(f"the download of {file.name} was cut", "run the same command again"))
+
+
+def _chunks(response: httpx2.Response) -> Iterator[bytes]:
+    """A body in chunks. Where it is cut, what came before is not lost: else one that is always cut would never end."""
+    gathered = bytearray()
+    try:
+        for part in response.iter_raw():
+            gathered += part
+            while len(gathered) >= CHUNK_BYTES:
+                yield bytes(gathered[:CHUNK_BYTES])
+                del gathered[:CHUNK_BYTES]
+    except httpx2.HTTPError:
+        yield bytes(gathered)
+        raise
+    yield bytes(gathered)
 
 
 @contextmanager
