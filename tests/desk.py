@@ -29,7 +29,7 @@ from localchat.tui.app import LocalchatApp, make_app
 from localchat.tui.services import Running, Services
 
 PLAN = plan(4 * GIB, "because it fits")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 async def wait_until(fact: Callable[[], object]) -> None:

@@ -27,7 +27,7 @@ from localchat.server.listen import Listener, listening
 from localchat.server.models import Held, Models, Served
 
 TOKEN = "a-token-that-only-tests-know"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 USAGE = Usage(40, 30, 3, 0.1, 0.1, 0.2)
 HELLO: list[Event | Exception] = [Piece("Hello ", 1), Piece("**you**", 2), Done("stop", USAGE)]
 SMOLLM2 = "smollm2"

@@ -22,7 +22,7 @@ from localchat.sampling import Sampling
 pytestmark = pytest.mark.model
 
 PLACEMENT = Placement(512, 1, 512, "f16")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture

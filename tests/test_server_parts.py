@@ -67,7 +67,7 @@ async def test_who_leaves_the_line_gives_the_turn_on() -> None:
     await asyncio.sleep(0)
     leaves.cancel()
     turns.give_back(1)  # while the cancelled one has not heard of it
-    await asyncio.wait_for(stays, 1)
+    await asyncio.wait_for(stays, 60)
     assert (turns.writing, turns.waiting) == (1, 0)
     turns.give_back(1)
     turned, cancelled = asyncio.create_task(turns.take("a")), asyncio.create_task(turns.take("b"))
@@ -124,8 +124,8 @@ def test_a_model_that_is_used_is_waited_for() -> None:
             until(lambda: shelves.models._is_making_room)
             late = pool.submit(shelves.use, A)  # comes after who waits for room, or else that one would wait for ever
             assert not other.done()
-        other.result(5)
-        late.result(5)
+        other.result(60)
+        late.result(60)
     assert shelves.names == ["a", "b", "a"]
 
 
@@ -159,7 +159,7 @@ def test_who_waits_when_everything_ends_is_told() -> None:
         until(lambda: shelves.models._is_making_room)
         shelves.models.close()
         with pytest.raises(Refusal):
-            other.result(5)
+            other.result(60)
 
 
 def test_who_leaves_while_waiting_for_a_model_has_nothing_loaded() -> None:
@@ -171,8 +171,8 @@ def test_who_leaves_while_waiting_for_a_model_has_nothing_loaded() -> None:
         left.set()
         for gone in (first, second):
             with pytest.raises(Refusal, match="left"):
-                gone.result(5)
-        pool.submit(shelves.use, A).result(5)  # nobody is in the way any more
+                gone.result(60)
+        pool.submit(shelves.use, A).result(60)  # nobody is in the way any more
     assert shelves.names == ["a"]
 
 
@@ -188,7 +188,7 @@ class Sleepy(Scripted):
         if not self.is_loaded:
             self.wakes += 1
             yield Loading(0.5)
-            assert self.may_wake.wait(5)
+            assert self.may_wake.wait(60)
             if self.failure:
                 raise self.failure
             self.is_loaded = True
@@ -216,8 +216,8 @@ def test_one_that_comes_back_counts_as_there() -> None:
         second = pool.submit(use, B)
         assert not second.done()
         sleepy.may_wake.set()
-        assert first.result(5)
-        assert second.result(5)
+        assert first.result(60)
+        assert second.result(60)
     assert names == ["a", "b"]
     assert sleepy.is_closed  # the other one has come into its place, and not beside it
 

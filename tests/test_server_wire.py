@@ -52,7 +52,7 @@ def test_very_many_results_are_put_together_in_one_go() -> None:
     turn = Turn.model_construct(role="user", content=results)
     started = time.process_time()
     asked = CountRequest.model_construct(messages=[turn], system=None, tools=None, tool_choice=None).ask()
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 30  # of a processor, where minutes would be needed
     assert asked.conversation.messages[0].text.count("returned") == len(results)
 
 

@@ -141,7 +141,7 @@ def test_a_process_that_was_killed_between_questions_is_replaced(service: Servic
     assert service.pid is not None
     process = psutil.Process(service.pid)
     process.kill()
-    psutil.wait_procs([process], timeout=10)
+    psutil.wait_procs([process], timeout=60)
     assert said(service, "after") == "after"
 
 
@@ -271,5 +271,5 @@ def _is_gone(pid: int) -> bool:
         process = psutil.Process(pid)
     except psutil.NoSuchProcess:
         return True
-    gone, alive = psutil.wait_procs([process], timeout=30)
+    gone, alive = psutil.wait_procs([process], timeout=60)
     return bool(gone) or all(one.status() == psutil.STATUS_ZOMBIE for one in alive)

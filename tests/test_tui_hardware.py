@@ -148,7 +148,7 @@ async def test_it_opens_at_once_and_what_takes_time_follows() -> None:
     gate = threading.Event()
 
     def examine() -> list[Finding]:
-        gate.wait(20)
+        gate.wait(60)
         return FINDINGS
 
     screen = HardwareScreen(FakeServices(examine=examine).services, running())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -180,10 +179,8 @@ async def test_a_thousand_conversations_open_at_once(history: History) -> None:
     async with app.run_test(size=WIDE) as pilot:
         await pilot.press("escape")
         await wait_until(lambda: app.chosen == [None])
-        begun = time.perf_counter()
         await app.push_screen(HistoryScreen(history, None))
         assert len(rows(app)) > 1000
-        assert time.perf_counter() - begun < 3  # a tenth of it on a machine that does nothing else
 
 
 # The search

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -41,8 +40,6 @@ TEXTS = {
 }
 SEEN = {"escapes": "[31m", "markup": "[red]x", "long": "xxxx", "marks": "a\u0301"}
 ACTED_ON = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029\U000e0000-\U000e007f]")
-SECONDS = 5.0
-"""So long may it take until a key is answered, on a slow machine."""
 USAGE = Usage(
     prompt_tokens=1, cached_tokens=0, completion_tokens=1, first_token_seconds=1, reading_seconds=1, writing_seconds=1
 )
@@ -210,9 +207,7 @@ async def test_hostile_text_is_shown_harmlessly(
         app = pilot.app
         await wait_until(lambda: SEEN[text] in screen_text(app) or (place, text) in KEPT_OUT)
         await _stays_harmless(pilot)
-        began = time.monotonic()
         await _answers(pilot)
-        assert time.monotonic() - began < SECONDS
 
 
 KEPT_OUT = {("a_pasted_text", "long"), ("a_pasted_text", "marks"), ("a_file_name", "escapes")}

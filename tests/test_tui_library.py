@@ -172,7 +172,7 @@ async def test_verify_shows_its_progress_and_then_every_check_in_words(checks: t
 
     def verify(model: Installed) -> Verifying:
         yield Progress("check", model.receipt.file, 1, 2)
-        assert gate.wait(20)
+        assert gate.wait(60)
         return checks
 
     install_fake("parrot")
@@ -245,7 +245,7 @@ async def test_the_screen_opens_at_once_and_the_catalog_comes_when_it_is_planned
     gate = threading.Event()
 
     def offers() -> list[Offer]:
-        assert gate.wait(20)
+        assert gate.wait(60)
         return [offer("zephyr-7b-beta")]
 
     app, _ = shelf(offers=offers)
@@ -481,7 +481,7 @@ async def test_a_repository_that_a_hub_names_twice_is_listed_once() -> None:
 
 async def test_who_types_on_while_the_hub_is_asked_gets_the_answer_and_keeps_the_field() -> None:
     gate = threading.Event()
-    app, _ = shelf(search=lambda _: [ZEPHYR] if gate.wait(20) else [])
+    app, _ = shelf(search=lambda _: [ZEPHYR] if gate.wait(60) else [])
     async with app.run_test(size=NARROW) as pilot:
         await app.open_library(pilot)
         await pilot.press("3", *"zeph", "enter", "y")

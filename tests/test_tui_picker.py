@@ -73,7 +73,7 @@ async def test_the_screen_is_there_before_the_machine_is_looked_at() -> None:
     gate = threading.Event()
 
     def offers() -> list[Offer]:
-        assert gate.wait(20)
+        assert gate.wait(60)
         return [LARGE]
 
     app, _ = shelf(offers=offers)
@@ -172,7 +172,7 @@ async def test_what_is_ready_while_the_library_is_open_is_used_when_that_is_clos
 
     def pull(source: str) -> Pull:
         yield replace(CHOSEN, name=source)
-        assert gate.wait(20)
+        assert gate.wait(60)
         yield Ready(model)
 
     app, _ = shelf((LARGE,), pull=pull)

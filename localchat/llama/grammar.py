@@ -18,6 +18,7 @@ from typing import Any
 
 from localchat.child import ChildDied, Limits, answer, ask, limit
 from localchat.errors import LocalchatError
+from localchat.llama.bounds import WORDS, is_bounded
 from localchat.llama.gbnf import check_shape
 from localchat.llama.placement import Placement
 from localchat.llama.vocabulary import NO_GPU
@@ -79,7 +80,7 @@ def unenforced(schema: dict[str, Any]) -> list[str]:
     while todo:
         node = todo.pop()
         if isinstance(node, dict):
-            found |= node.keys() & set(UNENFORCED)
+            found |= node.keys() & (set(UNENFORCED) - (WORDS if is_bounded(node) else set()))
         if isinstance(node, dict | list):
             todo += node.values() if isinstance(node, dict) else node
     return sorted(found)

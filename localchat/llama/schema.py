@@ -3,7 +3,8 @@
 Its faults: a text with a line end, a backslash or an emoji in `const`, `enum` or a name makes a grammar of what is no
 JSON or cannot be written; strings may hold raw line ends; `{}` means an object only; a list of types forgets all else;
 `$ref` goes by the last part of a path alone, and cannot name the whole schema; long repetitions are nested so deeply
-that llama.cpp's parser ends the process. Used in the child process of `llama.grammar` only: a schema may crash it.
+that llama.cpp's parser ends the process; numbers have no bounds.
+Used in the child process of `llama.grammar` only: a schema may crash it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from urllib.parse import unquote
 from llama_cpp.llama_grammar import PRIMITIVE_RULES, RESERVED_NAMES, STRING_FORMAT_RULES, BuiltinRule, SchemaConverter
 
 from localchat.errors import LocalchatError
+from localchat.llama.bounds import INSTEAD, KINDS, WORDS, number_gbnf
 from localchat.llama.gbnf import REPEATS_LIMIT
 from localchat.llama.pattern import pattern_gbnf
 
@@ -24,7 +26,6 @@ MEANINGS = frozenset(
     ("$ref", "oneOf", "anyOf", "allOf", "type", "const", "enum", "properties", "additionalProperties", "items",
      "prefixItems", "pattern", "format", "minLength", "maxLength", "minItems", "maxItems", "required")
 )  # fmt: skip
-OTHERS = frozenset(("$ref", "oneOf", "anyOf", "const", "enum"))  # beside these the converter looks at nothing else
 STRINGS = frozenset((*STRING_FORMAT_RULES, "uuid-string", *(f"uuid{version}-string" for version in range(1, 6))))
 DEFINITIONS = ("$defs", "definitions")
 
@@ -83,10 +84,13 @@ class Converter(SchemaConverter):  # type: ignore[misc]
         if schema is True or (isinstance(schema, dict) and not schema.keys() & MEANINGS):
             return str(self._add_rule(_rule_name(name), self._add_primitive("value", PRIMITIVE_RULES["value"])))
         kind = schema.get("type")
-        if isinstance(kind, list) and not schema.keys() & OTHERS:
+        if isinstance(kind, list) and not schema.keys() & INSTEAD:
             return self.visit({"anyOf": [{**schema, "type": each} for each in kind]}, name)
+        if kind in KINDS and schema.keys() & WORDS and not schema.keys() & INSTEAD:
+            numbers = number_gbnf(schema, is_whole=kind == "integer")
+            return str(self._add_rule(_rule_name(name), f"({numbers}) space"))
         makers: dict[str | None, Callable[[dict[str, Any], str], str]] = {"array": self._array, "string": self._string}
-        is_special = schema.keys() & {*OTHERS, "pattern"} or f"{schema.get('format')}-string" in STRINGS
+        is_special = schema.keys() & {*INSTEAD, "pattern"} or f"{schema.get('format')}-string" in STRINGS
         if kind in makers and not is_special:
             return makers[kind](schema, name)
         return str(super().visit(schema, name))
