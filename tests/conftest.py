@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +25,9 @@ from localchat.plan import bandwidth
 from localchat.pull.source import package_file
 
 DATA = Path(__file__).parent / "data"
+
+# To read the system's certificates takes a client 70 ms, and no test asks by HTTPS.
+ssl.create_default_context = functools.cache(ssl.create_default_context)
 
 settings.register_profile("localchat", deadline=None)  # no test judges by the clock
 settings.load_profile("localchat")

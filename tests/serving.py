@@ -162,7 +162,7 @@ def smollm2(path: Path, folder: Path, limits: Limits | None = None) -> Iterator[
     served = Served(SMOLLM2, path=path)
 
     def load(_served: Served) -> Held:
-        return Real(path, Placement(2048, 2, 256, "f16"), folder / "engine.log")
+        return Real(path, Placement(2048, 1, 256, "f16"), folder / "engine.log")
 
     with serving(limits=limits, models=Models(lambda: [served], load)) as live:
         yield live

@@ -115,7 +115,7 @@ def one_slot(one: Stage, prompt: list[int]) -> int:
 def test_a_model_on_the_processor_reads_a_tile(
     kv_type: str, is_read_again: bool, smollm2_file: Path, tmp_path: Path
 ) -> None:
-    with EngineProcess(smollm2_file, Placement(1024, 2, 512, kv_type), tmp_path / "log") as engine:
+    with EngineProcess(smollm2_file, Placement(1024, 1, 512, kv_type), tmp_path / "log") as engine:
         [talk, more] = engine.tokenize(["The whale swam on. " * 80, "And the ship followed it. " * 10])
         prompt = [*talk[:400], *more[:60]]
         cached = []

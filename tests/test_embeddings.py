@@ -149,7 +149,7 @@ def test_they_are_counted() -> None:
 @pytest.fixture(scope="module")
 def engine(smollm2_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
     log = tmp_path_factory.mktemp("engine") / "engine.log"
-    with EngineProcess(smollm2_file, Placement(2048, 2, 64, "f16"), log) as engine:
+    with EngineProcess(smollm2_file, Placement(2048, 1, 64, "f16"), log) as engine:
         yield engine
 
 

@@ -118,7 +118,7 @@ def are_same(first: Sequence[TokenProbability], second: Sequence[TokenProbabilit
 
 
 def test_replies_at_once_are_those_of_one_alone(smollm2_file: Path, log: Path) -> None:
-    placement = Placement(2048, 2, 512, "f16")
+    placement = Placement(2048, 1, 512, "f16")
     with EngineProcess(smollm2_file, placement, log) as engine:
         prompts = [question(engine, text) for text in QUESTIONS]
         alone = [reply(engine, prompt)[0] for prompt in prompts]
@@ -150,7 +150,7 @@ def until(events: Iterator[Event], kind: type[Event]) -> Event:
 
 def test_a_long_prompt_that_is_cancelled_is_broken_off_in_the_middle(smollm2_file: Path, log: Path) -> None:
     """The step is one of two seconds, or of 2,000 tokens: were it not broken off, these would be in the cache."""
-    with EngineProcess(smollm2_file, Placement(4096, 2, 2048, "f16"), log) as engine:
+    with EngineProcess(smollm2_file, Placement(4096, 1, 2048, "f16"), log) as engine:
         word = engine.tokenize([" word"])[0]
         list(engine.reply([5, *(word * 600)][:600], Sampling(max_tokens=1), ()))  # so that the pace is known
         prompt = [6, *(word * 4000)][:4000]
@@ -206,7 +206,7 @@ def test_guesses_change_no_text_and_save_steps(smollm2_file: Path, talkative: Op
     line = " The old keeper counted nine grey boats and wrote their names into a green book before the lamp went out."
     found: dict[int, tuple[list[TokenProbability], int]] = {}
     for most in (0, 8):
-        with talkative(smollm2_file, Placement(1024, 2, 512, "f16"), guesses=most) as engine:
+        with talkative(smollm2_file, Placement(1024, 1, 512, "f16"), guesses=most) as engine:
             tokens = engine.tokenize([line])[0]
             text, _ = reply(engine, [*tokens, *tokens, *tokens[:6]])
         found[most] = text, len(steps(log))
