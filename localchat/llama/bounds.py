@@ -19,7 +19,7 @@ KINDS = frozenset(("integer", "number"))
 INSTEAD = frozenset(("$ref", "oneOf", "anyOf", "const", "enum"))  # beside these nothing else in a schema is looked at
 DIGITS = 16  # before the point, and after it
 FRACTION_LIMIT = 24
-LARGEST = Decimal(10**DIGITS - 1)
+LIMIT = 10**DIGITS
 ANY_FRACTION = f'("." [0-9]{{1,{DIGITS}}})?'
 
 
@@ -68,17 +68,18 @@ def number_gbnf(schema: dict[str, Any], *, is_whole: bool) -> str:
     negative = Bound(max(-high.value, Decimal(0)), high.value >= 0 or high.is_open), Bound(-low.value, low.is_open)
     positive = Bound(max(low.value, Decimal(0)), low.value >= 0 and low.is_open), high
     numbers = _wholes_between if is_whole else _numbers_between
-    signs = [f'"-" ({" | ".join(found)})' for found in [list(numbers(*negative))] if found and low.value < 0]
-    plain = list(numbers(*positive)) if high.value >= 0 else []
-    if not signs and not plain:
+    found = list(numbers(*positive)) if high.value >= 0 else []
+    if low.value < 0 and (below := " | ".join(numbers(*negative))):
+        found.append(f'"-" ({below})')
+    if not found:
         raise LocalchatError("the schema allows no number between its minimum and its maximum", "correct one of them")
-    return " | ".join((*signs, *plain))
+    return " | ".join(found)
 
 
 def _bound(schema: dict[str, Any], plain: str, exclusive: str, sign: int) -> Bound:
     """The tighter one of the two; `sign` is 1 for a lower bound, and -1 for an upper one."""
     given = schema.get(exclusive)
-    bounds = [(-sign * LARGEST, False)]
+    bounds = [(Decimal(-sign * LIMIT), True)]
     if plain in schema:
         bounds.append((_decimal(schema[plain], plain), given is True))  # so the old drafts had it
     if given is not None and not isinstance(given, bool):
@@ -109,9 +110,15 @@ def _numbers_between(low: Bound, high: Bound) -> Iterator[str]:
 
 
 def _wholes(first: int, last: int) -> Iterator[str]:
-    """Whole numbers from 0 on, by how many digits they have."""
-    for count in range(len(str(first)), len(str(last)) + 1):
-        low, high = max(first, 10 ** (count - 1) if count > 1 else 0), min(last, 10**count - 1)
+    """Whole numbers from 0 on, by how many digits they have: those of which all are wanted are one rule."""
+    if first <= 0 <= last:
+        yield '"0"'
+    counts = range(1, len(str(last)) + 1)
+    whole = [count for count in counts if first <= 10 ** (count - 1) and 10**count - 1 <= last]
+    if whole:
+        yield f"[1-9] [0-9]{{{whole[0] - 1},{whole[-1] - 1}}}"
+    for count in (count for count in counts if count not in whole):
+        low, high = max(first, 10 ** (count - 1)), min(last, 10**count - 1)
         if low <= high:
             yield _as_long(str(low), str(high))
 

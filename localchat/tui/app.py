@@ -31,6 +31,7 @@ from localchat.tui.preferences import Preferences
 from localchat.tui.press_screen import PressScreen
 from localchat.tui.services import Services, real_services
 from localchat.tui.settings_screen import SettingsScreen
+from localchat.tui.stylesheet import KeptStylesheet
 from localchat.tui.terminal import is_gone
 from localchat.tui.theme import OWN, theme_for, theme_names
 
@@ -58,11 +59,13 @@ class LocalchatApp(App[None]):
         self._services, self._model = services, model
         self.preferences = preferences
         self.downloads = Downloads(self, services.pull)
-
-    def on_mount(self) -> None:
         for theme in OWN:
             self.register_theme(theme)
-        self._apply(("theme", "keys"))
+        self._apply(("theme",))
+        self.stylesheet = KeptStylesheet(variables=self.get_css_variables())
+
+    def on_mount(self) -> None:
+        self._apply(("keys",))
         self.preferences.hear(self._apply)
         if not self.is_headless:
             self.set_interval(LOOK_SECONDS, self._leave_with_terminal)
