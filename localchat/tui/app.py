@@ -65,7 +65,7 @@ class LocalchatApp(App[None]):
         self.stylesheet = KeptStylesheet(variables=self.get_css_variables())
 
     def on_mount(self) -> None:
-        self._apply(("keys",))
+        self._apply(("theme", "keys"))  # whether there is a terminal is known only now
         self.preferences.hear(self._apply)
         if not self.is_headless:
             self.set_interval(LOOK_SECONDS, self._leave_with_terminal)
