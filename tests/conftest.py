@@ -23,6 +23,7 @@ from localchat.llama import libraries
 from localchat.llama.rates import ANY, Rates
 from localchat.plan import bandwidth
 from localchat.pull.source import package_file
+from localchat.tui.garbage import settle
 
 DATA = Path(__file__).parent / "data"
 
@@ -31,6 +32,11 @@ ssl.create_default_context = functools.cache(ssl.create_default_context)
 
 settings.register_profile("localchat", deadline=None)  # no test judges by the clock
 settings.load_profile("localchat")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: to look for garbage among it takes a fifth of the time of the tests of the app."""
+    settle()
 
 
 @pytest.fixture(autouse=True)
