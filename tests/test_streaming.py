@@ -199,27 +199,33 @@ from localchat.pull.source import Making, parse
 segments.PIECE_BYTES = streaming.PIECE_BYTES = {piece}
 for event in pull(parse({repo!r}), Wish(quant="Q8_0", threads=2)):
     print(type(event).__name__, getattr(event, "done_bytes", 0), flush=True)
+    sys.stdin.readline()
 """
 
 
 @pytest.mark.usefixtures("hub")
 def test_a_pull_that_is_killed_goes_on(expected: bytes) -> None:
-    """At any moment: what the journal says is there, and what is there beside it is done anew."""
+    """At any moment: what the journal says is there, and what is there beside it is done anew.
+
+    It is waited for at each event, so that it is not finished before it was killed five times: it has 45 of them.
+    """
     choice, kills = random.Random(SEED), 0
     script = KILLED.format(path=sys.path, piece=PIECE_BYTES, repo=REPO)
     while not installed():
-        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ)
-        assert process.stdout is not None
-        lines = choice.randrange(1, 12) if kills < 5 else 10_000
-        for _ in zip(range(lines), process.stdout, strict=False):
-            pass
-        if lines < 10_000:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen([sys.executable, "-c", script], bufsize=0, env=os.environ, **pipes) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            if kills == 5:
+                process.communicate()
+                break
+            for _ in range(choice.randrange(1, 8)):
+                assert process.stdout.readline()
+                process.stdin.write(b"\n")
             time.sleep(choice.random() * 0.02)
             process.send_signal(signal.SIGKILL)
             kills += 1
-        process.wait()
-        process.stdout.close()
-    assert kills, "what was finished before the fifth is no fault"
+    assert kills == 5
     assert (installed()[0]).path.read_bytes() == expected
 
 

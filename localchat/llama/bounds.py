@@ -142,11 +142,16 @@ def _as_long(low: str, high: str) -> str:
 
 def _with_fraction(whole: int, low: Edge | None, high: Edge | None) -> Iterator[str]:
     """This whole number and the fractions between the two, where there are any."""
-    fractions, is_whole_allowed = list(_fractions(low, high)), _is_end_allowed(low, high)
-    if fractions:
-        yield f'"{whole}" ("." ({" | ".join(fractions)})){"?" if is_whole_allowed else ""}'
-    elif is_whole_allowed:
-        yield f'"{whole}"'
+    return _followed(whole, '"." ', low, high)
+
+
+def _followed(digits: int, point: str, low: Edge | None, high: Edge | None) -> Iterator[str]:
+    """These digits, and behind the point what lies between the two."""
+    more, is_end_allowed = list(_fractions(low, high)), _is_end_allowed(low, high)
+    if more:
+        yield f'"{digits}" ({point}({" | ".join(more)})){"?" if is_end_allowed else ""}'
+    elif is_end_allowed:
+        yield f'"{digits}"'
 
 
 def _is_end_allowed(low: Edge | None, high: Edge | None) -> bool:
@@ -173,22 +178,14 @@ def _digit(low: Edge | None, high: Edge | None) -> Iterator[str]:
     first = int(low.digits[:1] or 0) if low else 0
     last = int(high.digits[0]) if high else 9
     if low and high and first == last:
-        yield from _further(first, low.rest, high.rest)
+        yield from _followed(first, "", low.rest, high.rest)
         return
     if first > last:
         return
     if low:
-        yield from _further(first, low.rest, None)
+        yield from _followed(first, "", low.rest, None)
     if high:
-        yield from _further(last, None, high.rest)
+        yield from _followed(last, "", None, high.rest)
     first, last = first + (low is not None), last - (high is not None)
     if first <= last:
         yield f"[{first}-{last}] [0-9]{{0,{DIGITS}}}"
-
-
-def _further(digit: int, low: Edge | None, high: Edge | None) -> Iterator[str]:
-    more, is_end_allowed = list(_fractions(low, high)), _is_end_allowed(low, high)
-    if more:
-        yield f'"{digit}" ({" | ".join(more)}){"?" if is_end_allowed else ""}'
-    elif is_end_allowed:
-        yield f'"{digit}"'

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from llama_cpp.llama_grammar import PRIMITIVE_RULES, RESERVED_NAMES, STRING_FORMAT_RULES, BuiltinRule, SchemaConverter
 
 from localchat.errors import LocalchatError
-from localchat.llama.bounds import INSTEAD, KINDS, WORDS, number_gbnf
+from localchat.llama.bounds import INSTEAD, WORDS, is_bounded, number_gbnf
 from localchat.llama.gbnf import REPEATS_LIMIT
 from localchat.llama.pattern import pattern_gbnf
 
@@ -86,7 +86,7 @@ class Converter(SchemaConverter):  # type: ignore[misc]
         kind = schema.get("type")
         if isinstance(kind, list) and not schema.keys() & INSTEAD:
             return self.visit({"anyOf": [{**schema, "type": each} for each in kind]}, name)
-        if kind in KINDS and schema.keys() & WORDS and not schema.keys() & INSTEAD:
+        if schema.keys() & WORDS and is_bounded(schema):
             numbers = number_gbnf(schema, is_whole=kind == "integer")
             return str(self._add_rule(_rule_name(name), f"({numbers}) space"))
         makers: dict[str | None, Callable[[dict[str, Any], str], str]] = {"array": self._array, "string": self._string}
